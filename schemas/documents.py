@@ -1,0 +1,311 @@
+"""The server's own documents: controls, facts, the registry's entries, audit records and dead letters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+
+from stayhand.wire import FallbackMode, Hex, Label, Name, ObligationType, PendingAction
+
+MAX_GRANTS = 8
+MAX_HOLDS = 8
+MAX_SPENT_KEYS = 32
+MAX_FACTS_BYTES = 4_096
+MAX_STATE_BYTES = 2_048
+
+Pattern = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Document(BaseModel):
+    """Frozen; a field that the contract does not know is a mistake of ours, so it is refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class PointKey(Document):
+    """A key id of an enforcement point; the key itself is derived and never stored."""
+
+    key_id: Name
+    not_after_ms: int | None = None
+    revoked: bool = False
+
+
+class EnforcementPoint(Document):
+    """A program that may ask, and its rights (`stayhand.global`, key ``point/<id>``).
+
+    ``identities`` and ``actions`` are shell patterns (``fnmatch``, case-sensitive) over the identity and the action's
+    name; ``fallbacks`` names what its SDK may do without an answer; ``obligations`` what it can carry out.
+    """
+
+    point: Name
+    domain: Label = ""
+    keys: Annotated[tuple[PointKey, ...], Field(strict=False, max_length=8)]
+    identities: Annotated[tuple[Pattern, ...], Field(strict=False, max_length=64)]
+    actions: Annotated[tuple[Pattern, ...], Field(strict=False, max_length=64)]
+    reply_topics: Annotated[tuple[Name, ...], Field(strict=False, max_length=16)]
+    rate_per_s: Annotated[int, Field(ge=1)] = 1_000
+    new_identities_per_hour: Annotated[int, Field(ge=0)] = 100
+    fallbacks: Annotated[tuple[FallbackMode, ...], Field(strict=False)] = ("closed",)
+    fallback_lease_ms: Annotated[int, Field(ge=0)] = 3_600_000
+    obligations: Annotated[tuple[ObligationType, ...], Field(strict=False)] = (
+        "wait",
+        "message",
+        "approval",
+        "reconfirm",
+    )
+    observe: bool = False
+
+
+class PackDocument(Document):
+    """A policy pack as published (key ``pack/<hash>``); ``source`` is its YAML text."""
+
+    hash: Hex
+    name: Name
+    version: Name
+    source: Annotated[str, Field(max_length=200_000)]
+    by: Name
+
+
+class ActivePolicy(Document):
+    """Which pack decides, which is only recorded, and which one to roll back to (key ``policy``)."""
+
+    active: Hex
+    shadow: Hex | None = None
+    previous: Hex | None = None
+    by: Name
+    why: Label = ""
+
+
+class KillSwitch(Document):
+    """Everything in this scope is blocked (key ``switch/<scope>/<name>``); a tombstone ends it."""
+
+    scope: Literal["family", "point", "everything"]
+    name: Label = ""
+    by: Name
+    why: Label = ""
+
+
+class ObserveMode(Document):
+    """Everything in this scope is decided and recorded, and permitted (key ``observe/<scope>/<name>``)."""
+
+    scope: Literal["family", "gate"]
+    name: Label = ""
+    by: Name
+    why: Label = ""
+
+
+class _Control(Document):
+    control_id: Hex
+    by: Name
+    why: Label = ""
+
+
+class Register(_Control):
+    """The identity is known, and whose it is."""
+
+    kind: Literal["register"] = "register"
+    owner: Label = ""
+    group: Label = ""
+    credential_issued_at_ms: int | None = None
+
+
+class Offboard(_Control):
+    """The identity has left; whatever it asks is blocked."""
+
+    kind: Literal["offboard"] = "offboard"
+
+
+class Freeze(_Control):
+    """Whatever the identity asks is blocked until it is unfrozen."""
+
+    kind: Literal["freeze"] = "freeze"
+
+
+class Unfreeze(_Control):
+    """Ends a freeze."""
+
+    kind: Literal["unfreeze"] = "unfreeze"
+
+
+class GrantFact(Document):
+    """An approval that ends by itself; ``action`` and ``resource`` are shell patterns (``resource`` over ``type:id``).
+
+    ``uses_left`` None means any number until ``expires_at_ms``; an empty ``argument_digest`` binds no arguments.
+    """
+
+    grant_id: Hex
+    action: Pattern
+    resource: Pattern
+    argument_digest: str = ""
+    not_before_ms: int = 0
+    expires_at_ms: int
+    uses_left: Annotated[int, Field(ge=0)] | None = 1
+
+
+class Grant(_Control):
+    """Gives a grant."""
+
+    kind: Literal["grant"] = "grant"
+    grant: GrantFact
+
+
+class Revoke(_Control):
+    """Takes a grant back."""
+
+    kind: Literal["revoke"] = "revoke"
+    grant_id: Hex
+
+
+class Approve(_Control):
+    """Answers a hold with yes; the scorer checks everything again before it says so."""
+
+    kind: Literal["approve"] = "approve"
+    hold_id: Hex
+
+
+class Deny(_Control):
+    """Answers a hold with no."""
+
+    kind: Literal["deny"] = "deny"
+    hold_id: Hex
+
+
+class Reset(_Control):
+    """Forgets the baseline; facts stay."""
+
+    kind: Literal["reset"] = "reset"
+
+
+class Import(_Control):
+    """Sets the baseline to one that was learned elsewhere: ``baseline`` is its body in base64."""
+
+    kind: Literal["import"] = "import"
+    baseline: Annotated[str, Field(max_length=4_096)]
+
+
+Control = Annotated[
+    Register | Offboard | Freeze | Unfreeze | Grant | Revoke | Approve | Deny | Reset | Import,
+    Field(discriminator="kind"),
+]
+CONTROL: TypeAdapter[Control] = TypeAdapter(Control)
+
+
+class HoldFact(Document):
+    """An ask that waits for an approval, with all that is needed to score and answer it again."""
+
+    hold_id: Hex
+    actions_offset: int
+    correlation_id: str
+    reply_topic: str
+    reply_partition: int | None
+    point: str
+    key_id: str
+    expires_at_ms: int
+    policy: str
+    idempotency_key: str = ""
+    action: Annotated[str, Field(max_length=128)]
+    resource: Annotated[str, Field(max_length=256)]
+    argument_digest: str = ""
+    features: dict[str, JsonValue] = {}
+
+
+class Frozen(Document):
+    """Who froze the identity, when and why."""
+
+    by: str
+    why: str = ""
+    at_ms: int
+
+
+class Facts(Document):
+    """What is true of the identity now; at most 4,096 bytes as JSON."""
+
+    registered: bool = False
+    owner: str = ""
+    group: str = ""
+    credential_issued_at_ms: int | None = None
+    offboarded: bool = False
+    frozen: Frozen | None = None
+    first_seen_ms: int = 0
+    grants: Annotated[tuple[GrantFact, ...], Field(strict=False, max_length=MAX_GRANTS)] = ()
+    holds: Annotated[tuple[HoldFact, ...], Field(strict=False, max_length=MAX_HOLDS)] = ()
+    spent_keys: Annotated[tuple[Hex, ...], Field(strict=False, max_length=MAX_SPENT_KEYS)] = ()
+
+
+class Vector(Document):
+    """The input vector: all that a decision depended on beside the action itself.
+
+    Offsets are those of the last record processed (-1: none); ``prior`` is the hash of the shipped profile.
+    """
+
+    actions_topic: str
+    controls_topic: str
+    partition: int
+    actions: int
+    controls: int
+    globals: int
+    policy: str
+    shadow: str = ""
+    prior: str
+    model: str
+
+
+class AskRecord(Document):
+    """Where an ask came from and where its answer goes."""
+
+    ce_id: str
+    ce_time: str
+    point: str
+    key_id: str
+    correlation_id: str
+    reply_topic: str
+    reply_partition: int | None
+    deadline_ms: int
+    appended_at_ms: int
+    read_at_ms: int
+    late: bool
+    traceparent: str = ""
+
+
+class AuditRecord(Document):
+    """One record of `stayhand.audit`; ``kind`` says which of the optional parts it has.
+
+    decision: ask, action, features, scores, facts, decision, effects (and shadow). final: the second answer of a hold.
+    outcome: outcome, effects. control: control, effects. applied: a change of `stayhand.global` was applied.
+    mark: a new owner took the partition over. gap: input that was gone before it could be read.
+    """
+
+    kind: Literal["decision", "final", "outcome", "control", "applied", "mark", "gap"]
+    term: int
+    worker: str
+    identity: str = ""
+    at_ms: int
+    vector: Vector
+    ask: AskRecord | None = None
+    action: PendingAction | None = None
+    features: dict[str, Any] | None = None
+    scores: dict[str, Any] | None = None
+    facts: dict[str, Any] | None = None
+    decision: dict[str, Any] | None = None
+    shadow: dict[str, Any] | None = None
+    outcome: dict[str, Any] | None = None
+    control: dict[str, Any] | None = None
+    effects: list[Any] = []
+    note: dict[str, Any] | None = None
+
+
+class DeadLetter(Document):
+    """What could not be read or was not allowed; ``value`` is capped, and left out where it may hold a secret."""
+
+    topic: str
+    partition: int
+    offset: int
+    code: Name
+    field: str = ""
+    message: str
+    point: str = ""
+    size_bytes: int
+    value: str | None = None
+    truncated: bool = False
+    headers: dict[str, str] = {}
