@@ -58,7 +58,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What a partition's committed offsets say: the next offsets of actions, controls and audit, the owner and its term.
+    """What a partition's committed offsets say: the next actions, controls and audit, the owner and its term.
 
     ``actions_next`` and ``controls_next`` are -1 where nothing was ever committed.
     """
@@ -116,7 +116,7 @@ class Log(Protocol):
         """What is there, at most ``records_max`` actions; waits only while there is nothing."""
 
     def read(self, kind: Kind, partition: int, start: int, end: int, *, committed: bool = False) -> Iterator[Record]:
-        """The records from offset ``start`` to before ``end``, apart from the group; ``committed`` hides aborted ones."""
+        """The records from ``start`` to before ``end``, apart from the group; ``committed`` hides aborted ones."""
 
     def bounds(self, kind: Kind, partition: int) -> tuple[int, int]:
         """The first offset and the high watermark."""
