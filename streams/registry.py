@@ -1,0 +1,246 @@
+"""The registry: `stayhand.global` folded in memory into points, packs, policy, kill switches and observe mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from models.policy import CompiledPack, InvalidPack, compile_pack
+from models.prior import Prior
+from models.transition import World
+from schemas.documents import ActivePolicy, Document, EnforcementPoint, KillSwitch, ObserveMode, PackDocument
+from stayhand import canonical
+from stayhand.wire import invalid
+
+MAX_WORLDS = 4_096
+_MODELS: dict[str, type[Document]] = {
+    "point": EnforcementPoint,
+    "pack": PackDocument,
+    "policy": ActivePolicy,
+    "switch": KillSwitch,
+    "observe": ObserveMode,
+}
+
+
+class InvalidGlobal(Exception):
+    """A record of `stayhand.global` breaks the contract; what was in force before it stays in force.
+
+    Attributes:
+        code: always ``invalid-global``.
+        message: what was expected.
+        field: where, as a dotted path; ``key`` for the record's key.
+    """
+
+    code = "invalid-global"
+
+    def __init__(self, key: str, field: str, message: str) -> None:
+        """Name the record, the field and what was expected there."""
+        super().__init__(f"{key[:128]}: {field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class NotReady(Exception):
+    """No policy pack is in force, so nothing can be decided."""
+
+
+class Registry:
+    """What `stayhand.global` says, up to ``offset`` (-1: nothing read yet).
+
+    What is in force follows from the last value under each key, whatever the order of different keys: a policy may
+    stand before its pack. Where the active pack is unknown or broken, the policy's ``previous`` is in force, else the
+    pack that was.
+    """
+
+    def __init__(self, prior: Prior, compiler: Callable[[str], CompiledPack] = compile_pack) -> None:
+        """Start empty; ``compiler`` turns a pack's YAML into a pack or raises InvalidPack."""
+        self.offset = -1
+        self._prior = prior
+        self._compiler = compiler
+        self._documents: dict[str, Document] = {}
+        self._points: dict[str, EnforcementPoint] = {}
+        self._packs: dict[str, CompiledPack] = {}
+        self._active: CompiledPack | None = None
+        self._shadow: CompiledPack | None = None
+        self._worlds: dict[tuple[str, str], World] = {}
+
+    def apply(self, key: str, value: bytes | None, offset: int) -> str | None:
+        """Fold one record; returns what changed, in words, or None where it says what was so already.
+
+        Args:
+            key: ``point/<id>``, ``pack/<hash>``, ``policy``, ``switch/<scope>/<name>`` or ``observe/<scope>/<name>``.
+            value: the document as JSON; None (a tombstone) takes it away.
+            offset: the record's offset, remembered also where the record is refused.
+
+        Raises:
+            InvalidGlobal: the record is to be recorded as a dead letter; nothing changed.
+        """
+        self.offset = offset
+        changed = self._remove(key) if value is None else self._put(key, value)
+        if changed is not None:
+            self._resolve()
+            self._worlds.clear()
+        return changed
+
+    def point(self, point: str) -> EnforcementPoint | None:
+        """The registered point of that id."""
+        return self._points.get(point)
+
+    def pack(self, pack_hash: str) -> CompiledPack | None:
+        """The pack of that hash, if it was published and compiles."""
+        return self._packs.get(pack_hash)
+
+    def ready(self) -> bool:
+        """Whether a policy pack is in force."""
+        return self._active is not None
+
+    @property
+    def waiting_for(self) -> str | None:
+        """The hash of the pack that the policy asks for and that is not in force, if so."""
+        wanted = self._policy()
+        return wanted.active if wanted is not None and wanted.active not in self._packs else None
+
+    def world(self, point: EnforcementPoint, action_name: str) -> World:
+        """All that decides beside the identity's state, narrowed to one point and action; cached until a change.
+
+        Raises:
+            NotReady: when no policy pack is in force.
+        """
+        world = self._worlds.get((point.point, action_name))
+        return self._narrow(point, action_name) if world is None else world
+
+    def _put(self, key: str, value: bytes) -> str | None:
+        document = _parsed(key, value)
+        if self._documents.get(key) == document:
+            return None
+        if isinstance(document, PackDocument):
+            self._packs[document.hash] = self._compiled(key, document)
+        elif isinstance(document, EnforcementPoint):
+            self._points[document.point] = document
+        self._documents[key] = document
+        return f"{key} set"
+
+    def _remove(self, key: str) -> str | None:
+        document = self._documents.get(key)
+        if document is None:
+            return None
+        if isinstance(document, ActivePolicy):
+            raise InvalidGlobal(key, "value", "expected another policy in its place, for nothing decides without one")
+        if isinstance(document, PackDocument):
+            if self._active is not None and document.hash == self._active.hash:
+                raise InvalidGlobal(key, "value", "expected a pack that is not in force")
+            del self._packs[document.hash]
+        elif isinstance(document, EnforcementPoint):
+            del self._points[document.point]
+        del self._documents[key]
+        return f"{key} removed"
+
+    def _compiled(self, key: str, document: PackDocument) -> CompiledPack:
+        try:
+            pack = self._compiler(document.source)
+        except InvalidPack as error:
+            raise InvalidGlobal(key, "source", str(error)) from error
+        for field, is_, said in (
+            ("hash", pack.hash, document.hash),
+            ("name", pack.name, document.name),
+            ("version", pack.version, document.version),
+        ):
+            if is_ != said:
+                raise InvalidGlobal(key, field, f"expected what the source compiles to, {is_[:128]}")
+        return pack
+
+    def _policy(self) -> ActivePolicy | None:
+        document = self._documents.get("policy")
+        return document if isinstance(document, ActivePolicy) else None
+
+    def _resolve(self) -> None:
+        wanted = self._policy()
+        if wanted is None:
+            return
+        for pack_hash in (wanted.active, wanted.previous):
+            if pack_hash is not None and pack_hash in self._packs:
+                self._active = self._packs[pack_hash]
+                break
+        self._shadow = self._packs.get(wanted.shadow) if wanted.shadow else None
+
+    def _narrow(self, point: EnforcementPoint, action_name: str) -> World:
+        if self._active is None:
+            raise NotReady("no policy pack is in force; publish one and make it active")
+        family = family_of(action_name)
+        world = World(
+            pack=self._active,
+            shadow=self._shadow,
+            prior=self._prior,
+            switch=self._switch(point.point, family),
+            observe=self._points.get(point.point, point).observe or self._observes(family),
+        )
+        if len(self._worlds) >= MAX_WORLDS:
+            self._worlds.clear()
+        self._worlds[point.point, action_name] = world
+        return world
+
+    def _switch(self, point: str, family: str) -> KillSwitch | None:
+        """The widest kill switch that is thrown: everything, then the point, then the family."""
+        for key in ("switch/everything/", f"switch/point/{point}", f"switch/family/{family}"):
+            document = self._documents.get(key)
+            if isinstance(document, KillSwitch):
+                return document
+        return None
+
+    def _observes(self, family: str) -> bool:
+        return "observe/gate/" in self._documents or f"observe/family/{family}" in self._documents
+
+
+def family_of(action_name: str) -> str:
+    """The family of an action: its name up to the first ``:``, ``.`` or ``/``."""
+    for at, character in enumerate(action_name):
+        if character in ":./":
+            return action_name[:at]
+    return action_name
+
+
+def key_of(document: Document) -> str:
+    """The one key under which a document of the registry stands.
+
+    Raises:
+        TypeError: when the document is none of the registry's.
+    """
+    match document:
+        case EnforcementPoint():
+            return f"point/{document.point}"
+        case PackDocument():
+            return f"pack/{document.hash}"
+        case ActivePolicy():
+            return "policy"
+        case KillSwitch():
+            return f"switch/{document.scope}/{document.name}"
+        case ObserveMode():
+            return f"observe/{document.scope}/{document.name}"
+        case _:
+            raise TypeError(f"{type(document).__name__} has no place in the registry")
+
+
+def _parsed(key: str, value: bytes) -> Document:
+    model = _MODELS.get(key.partition("/")[0])
+    if model is None:
+        raise InvalidGlobal(key, "key", f"expected one of {', '.join(_MODELS)} before the first /")
+    try:
+        document = model.model_validate(canonical.loads(value))
+    except canonical.InvalidJson as error:
+        raise InvalidGlobal(key, "value", str(error)) from error
+    except ValidationError as error:
+        told = invalid(error)
+        raise InvalidGlobal(key, told.field, told.expected) from error
+    if key_of(document) != key:
+        raise InvalidGlobal(key, "key", f"expected {key_of(document)[:128]}, as its document says")
+    _check_scope(key, document)
+    return document
+
+
+def _check_scope(key: str, document: Document) -> None:
+    """A scope that covers all has no name; any other needs one, or it would cover nothing."""
+    if isinstance(document, (KillSwitch, ObserveMode)):
+        covers_all = document.scope in {"everything", "gate"}
+        if covers_all == bool(document.name):
+            raise InvalidGlobal(key, "name", "expected none for everything or gate, and one for family or point")
