@@ -1,0 +1,364 @@
+"""What an identity normally does, in one immutable record of at most 1,960 bytes.
+
+Four channels and the hour of the day are counted in bounded tables. What is new waits in an epoch and moves into the
+tables only when every event of its epoch is at least ten minutes old, so a burst cannot make itself normal. At most two
+epochs wait: the open one, and one before it. Time is an argument and never goes back.
+
+The body is a version byte and tagged sections (tag, 16-bit length, content; little-endian). A section that this version
+does not know is kept as it came, as long as the unknown ones together stay within `ROOM_BYTES`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from models import rate
+from models.codes import ce_hash
+from models.tables import EMPTY_TABLE, MAX_COUNT, MAX_DISTINCT, Table, merged
+
+VERSION = 1
+MAX_BODY_BYTES = 1_960
+ROOM_BYTES = 272
+CHANNELS = ("action", "resource", "source", "client", "hour")
+ACTION, RESOURCE, SOURCE, CLIENT, HOUR = range(5)
+CAPACITIES = (96, 40, 28, 16, 24)
+MATURE_AFTER_MS = 600_000
+EPOCH_EVENTS = 250
+EPOCH_ENTRIES = 44
+RECENT_ENTRIES = 44
+MAX_SEEN = 255
+RING = 32
+HASH_BYTES = 6
+MAX_SESSION = 48 * 1024
+MAX_TIME_MS = 1 << 53
+_MAX_U32 = (1 << 32) - 1
+
+# A key is channel << 16 | code, so that one table serves all channels of a window.
+Counts = Mapping[int, int]
+
+
+class InvalidBaseline(ValueError):
+    """The bytes are not a baseline; the message names the section and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What is learned but not yet mature: counts by key, and by rate window the sums of ``ln C`` and its square."""
+
+    number: int
+    first_ms: int
+    last_ms: int
+    events: int
+    counts: Counts
+    sums: rate.Sums
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """How often each value came in the window that is open now, learned or not; it damps repeats."""
+
+    start_ms: int
+    events: int
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The part of an identity's state that is learned; `models.event.observe` gives the next one.
+
+    Attributes:
+        first_seen_ms: time of the first event, 0 before it.
+        last_ms: the state's clock.
+        events: all events; ``refused`` were not to be learned, ``skipped`` found both epochs full.
+        matured: events that are in the tables.
+        next_epoch: number of the next epoch that opens, from 1.
+        session: the session accumulator W after the last event, in 1/1024.
+        tables: one for each of `CHANNELS`.
+        counters: rate counters C in 1/65,536.
+        samples: events in ``sums``, the matured sums of ``ln C`` and its square.
+        ring: hashes of the last 32 ce_ids, the newest last.
+        extra: sections of later versions, by tag.
+    """
+
+    first_seen_ms: int
+    last_ms: int
+    events: int
+    refused: int
+    skipped: int
+    matured: int
+    next_epoch: int
+    session: int
+    tables: tuple[Table, ...]
+    counters: rate.Counters
+    samples: int
+    sums: rate.Sums
+    ring: bytes
+    recent: Recent | None
+    open: Epoch | None
+    waiting: Epoch | None
+    extra: tuple[tuple[int, bytes], ...] = ()
+
+
+EMPTY: Final = Baseline(
+    0, 0, 0, 0, 0, 0, 1, 0, (EMPTY_TABLE,) * 5, rate.NO_COUNTERS, 0, rate.NO_SUMS, b"", None, None, None
+)
+
+
+def seen_before(b: Baseline, ce_id: str) -> bool:
+    """Whether this ce_id is among the last 32 events."""
+    wanted, ring = ce_hash(ce_id), b.ring
+    at = ring.find(wanted)
+    while at > 0 and at % HASH_BYTES:
+        at = ring.find(wanted, at + 1)
+    return at >= 0
+
+
+def ripened(b: Baseline, at_ms: int) -> Baseline:
+    """The baseline with everything merged that is due at this time (not before the state's own clock)."""
+    waiting, opened = b.waiting, b.open
+    if waiting is None and opened is None:
+        return b
+    if waiting is not None and at_ms >= waiting.last_ms + MATURE_AFTER_MS:
+        b, waiting = _matured(b, waiting), None
+    if waiting is None and opened is not None and at_ms >= opened.first_ms + MATURE_AFTER_MS:
+        waiting, opened = opened, None
+        if at_ms >= waiting.last_ms + MATURE_AFTER_MS:
+            b, waiting = _matured(b, waiting), None
+    if waiting is b.waiting and opened is b.open:
+        return b
+    return replace(b, waiting=waiting, open=opened)
+
+
+def _matured(b: Baseline, epoch: Epoch) -> Baseline:
+    lessons: tuple[list[tuple[int, int]], ...] = ([], [], [], [], [])
+    for key, count in epoch.counts.items():
+        lessons[key >> 16].append((key & 0xFFFF, count))
+    tables = tuple(
+        merged(table, lesson, capacity) if lesson else table
+        for table, lesson, capacity in zip(b.tables, lessons, CAPACITIES, strict=True)
+    )
+    samples, sums = rate.joined(b.samples, b.sums, epoch.events, epoch.sums)
+    return replace(b, tables=tables, samples=samples, sums=sums, matured=min(_MAX_U32, b.matured + epoch.events))
+
+
+def landing(b: Baseline, keys: tuple[int, ...]) -> int:
+    """The number of the epoch in which an event with these keys would wait now; 0 where both are full."""
+    if b.open is None:
+        return b.next_epoch
+    if _fits(b.open, keys):
+        return b.open.number
+    return b.next_epoch if b.waiting is None else 0
+
+
+def _fits(epoch: Epoch, keys: tuple[int, ...]) -> bool:
+    if epoch.events >= EPOCH_EVENTS:
+        return False
+    counts = epoch.counts
+    return len(counts) <= EPOCH_ENTRIES - len(keys) or (
+        len(counts) + sum(key not in counts for key in keys) <= EPOCH_ENTRIES
+    )
+
+
+def waited(
+    b: Baseline, keys: tuple[int, ...], at_ms: int, counters: rate.Counters
+) -> tuple[Epoch | None, Epoch | None, bool]:
+    """The open and the waiting epoch with one more event in the open one, and whether there was room for it."""
+    opened, waiting = b.open, b.waiting
+    if opened is not None and not _fits(opened, keys):
+        if waiting is not None:
+            return opened, waiting, False
+        opened, waiting = None, opened
+    if opened is None:
+        counts = dict.fromkeys(keys, 1)
+        return Epoch(b.next_epoch, at_ms, at_ms, 1, counts, rate.summed(rate.NO_SUMS, counters)), waiting, True
+    counts = dict(opened.counts)
+    for key in keys:
+        counts[key] = counts.get(key, 0) + 1
+    sums = rate.summed(opened.sums, counters)
+    return Epoch(opened.number, opened.first_ms, at_ms, opened.events + 1, counts, sums), waiting, True
+
+
+def noticed(recent: Recent | None, keys: tuple[int, ...], at_ms: int) -> Recent:
+    """The window of repeats with one more event; it starts anew when it is older than ten minutes."""
+    if recent is None or at_ms >= recent.start_ms + MATURE_AFTER_MS:
+        return Recent(at_ms, 1, dict.fromkeys(keys, 1))
+    counts = dict(recent.counts)
+    for key in keys:
+        seen = counts.get(key, 0)
+        if seen < MAX_SEEN and (seen or len(counts) < RECENT_ENTRIES):
+            counts[key] = seen + 1
+    return Recent(recent.start_ms, min(_MAX_U32, recent.events + 1), counts)
+
+
+def without(epoch: Epoch, keys: tuple[int, ...], counters: rate.Counters) -> Epoch | None:
+    """The epoch with one event less; None when nothing is left of it."""
+    if epoch.events <= 1:
+        return None
+    counts = dict(epoch.counts)
+    for key in keys:
+        left = counts.get(key, 0) - 1
+        if left > 0:
+            counts[key] = left
+        else:
+            counts.pop(key, None)
+    return replace(epoch, events=epoch.events - 1, counts=counts, sums=rate.summed(epoch.sums, counters, -1))
+
+
+_HEAD = struct.Struct("<qqIIIIII")
+_TABLE = struct.Struct("<BIH")
+_RATE = struct.Struct("<QQQI6I")
+_RECENT = struct.Struct("<qI")
+_EPOCH = struct.Struct("<IqqB6I")
+_SECTION = struct.Struct("<BH")
+_TAGS = range(1, 8)
+
+
+def encode(b: Baseline) -> bytes:
+    """The body, at most 1,960 bytes; equal baselines give equal bytes."""
+    head = _HEAD.pack(b.first_seen_ms, b.last_ms, b.events, b.refused, b.skipped, b.matured, b.next_epoch, b.session)
+    sections = (
+        head,
+        b"".join(map(_encode_table, b.tables)),
+        _RATE.pack(*b.counters, b.samples, *b.sums),
+        b.ring,
+        b"" if b.recent is None else _RECENT.pack(b.recent.start_ms, b.recent.events) + _encode_counts(b.recent.counts),
+        b"" if b.open is None else _encode_epoch(b.open),
+        b"" if b.waiting is None else _encode_epoch(b.waiting),
+    )
+    parts = [bytes((VERSION,))]
+    for tag, content in (*zip(_TAGS, sections, strict=True), *b.extra):
+        if content or tag not in _TAGS:
+            parts += (_SECTION.pack(tag, len(content)), content)
+    return b"".join(parts)
+
+
+def _encode_table(table: Table) -> bytes:
+    entries = [part for entry in sorted(table.counts.items()) for part in entry]
+    return _TABLE.pack(len(table.counts), table.total, table.distinct) + struct.pack(f"<{len(entries)}H", *entries)
+
+
+def _encode_counts(counts: Counts) -> bytes:
+    groups: tuple[list[bytes], ...] = ([], [], [], [], [])
+    for key, count in sorted(counts.items()):
+        groups[key >> 16].append(struct.pack("<HB", key & 0xFFFF, count))
+    return b"".join(bytes((len(group),)) + b"".join(group) for group in groups)
+
+
+def _encode_epoch(epoch: Epoch) -> bytes:
+    head = _EPOCH.pack(epoch.number, epoch.first_ms, epoch.last_ms, epoch.events, *epoch.sums)
+    return head + _encode_counts(epoch.counts)
+
+
+def decode(body: bytes) -> Baseline:
+    """Read a body; what it gives encodes to the same bytes again.
+
+    Raises:
+        InvalidBaseline: where a section is cut short, out of order, out of range, or not in canonical form.
+    """
+    if not body or body[0] != VERSION:
+        raise InvalidBaseline(f"version: expected {VERSION}")
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidBaseline(f"body: expected at most {MAX_BODY_BYTES} bytes, got {len(body)}")
+    sections = dict(_sections(body))
+    extra = tuple((tag, content) for tag, content in sections.items() if tag not in _TAGS)
+    if sum(len(content) + _SECTION.size for _, content in extra) > ROOM_BYTES:
+        raise InvalidBaseline(f"sections: expected at most {ROOM_BYTES} bytes of unknown sections")
+    try:
+        return _decoded(sections, extra)
+    except (KeyError, struct.error) as error:
+        raise InvalidBaseline(f"sections: one is missing or cut short ({error})") from error
+
+
+def _sections(body: bytes) -> Iterator[tuple[int, bytes]]:
+    at, before = 1, 0
+    while at < len(body):
+        if at + _SECTION.size > len(body):
+            raise InvalidBaseline("sections: expected a tag and a length")
+        tag, length = _SECTION.unpack_from(body, at)
+        at += _SECTION.size
+        if tag <= before or at + length > len(body) or (not length and tag in _TAGS):
+            raise InvalidBaseline(f"section {tag}: expected rising tags and all of its {length} bytes")
+        yield tag, body[at : at + length]
+        at, before = at + length, tag
+
+
+def _decoded(sections: Mapping[int, bytes], extra: tuple[tuple[int, bytes], ...]) -> Baseline:
+    first, last, events, refused, skipped, matured, epoch, session = _HEAD.unpack(sections[1])
+    if not (0 <= first <= last <= MAX_TIME_MS and session <= MAX_SESSION and epoch >= 1):
+        raise InvalidBaseline("head: expected times in order, a session within its bound and an epoch")
+    one, two, three, samples, *sums = _RATE.unpack(sections[3])
+    ring = sections.get(4, b"")
+    if len(ring) % HASH_BYTES or len(ring) > RING * HASH_BYTES or max(one, two, three) > rate.CAP:
+        raise InvalidBaseline("ring and rates: expected at most 32 whole hashes and counters within their bound")
+    return Baseline(
+        first_seen_ms=first,
+        last_ms=last,
+        events=events,
+        refused=refused,
+        skipped=skipped,
+        matured=matured,
+        next_epoch=epoch,
+        session=session,
+        tables=tuple(_decode_tables(sections[2])),
+        counters=(one, two, three),
+        samples=samples,
+        sums=(sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]),
+        ring=ring,
+        recent=_decode_recent(sections[5]) if 5 in sections else None,
+        open=_decode_epoch(sections[6]) if 6 in sections else None,
+        waiting=_decode_epoch(sections[7]) if 7 in sections else None,
+        extra=extra,
+    )
+
+
+def _decode_tables(raw: bytes) -> Iterator[Table]:
+    at = 0
+    for name, capacity in zip(CHANNELS, CAPACITIES, strict=True):
+        size, total, distinct = _TABLE.unpack_from(raw, at)
+        at += _TABLE.size
+        flat = struct.unpack_from(f"<{2 * size}H", raw, at)
+        at += 4 * size
+        counts = dict(zip(flat[::2], flat[1::2], strict=True))
+        if size > capacity or list(counts) != sorted(set(flat[::2])) or not all(counts.values()):
+            raise InvalidBaseline(f"table {name}: expected at most {capacity} rising codes, each counted")
+        yield Table(counts, total, distinct)
+    if at != len(raw):
+        raise InvalidBaseline("tables: expected nothing after the last one")
+
+
+def _decode_counts(raw: bytes, name: str, limit: int) -> Counts:
+    counts: dict[int, int] = {}
+    at = 0
+    for channel in range(len(CHANNELS)):
+        (size,) = struct.unpack_from("<B", raw, at)
+        for code, count in struct.iter_unpack("<HB", raw[at + 1 : at + 1 + 3 * size]):
+            counts[channel << 16 | code] = count
+        at += 1 + 3 * size
+    entries = (len(raw) - len(CHANNELS)) // 3
+    if at != len(raw) or len(counts) != entries or entries > limit or not all(counts.values()):
+        raise InvalidBaseline(f"{name}: expected at most {limit} counted values, nothing after them")
+    if list(counts) != sorted(counts):
+        raise InvalidBaseline(f"{name}: expected rising codes")
+    return counts
+
+
+def _decode_recent(raw: bytes) -> Recent:
+    start, events = _RECENT.unpack_from(raw)
+    if not 0 <= start <= MAX_TIME_MS:
+        raise InvalidBaseline("recent: expected a time")
+    return Recent(start, events, _decode_counts(raw[_RECENT.size :], "recent", RECENT_ENTRIES))
+
+
+def _decode_epoch(raw: bytes) -> Epoch:
+    number, first, last, events, *sums = _EPOCH.unpack_from(raw)
+    if not (0 <= first <= last <= MAX_TIME_MS and 1 <= events <= EPOCH_EVENTS and number >= 1):
+        raise InvalidBaseline("epoch: expected a number, times in order and 1 to 250 events")
+    counts = _decode_counts(raw[_EPOCH.size :], "epoch", EPOCH_ENTRIES)
+    return Epoch(number, first, last, events, counts, (sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]))
+
+
+assert MAX_COUNT < 1 << 16
+assert MAX_DISTINCT < 1 << 16

@@ -1,0 +1,180 @@
+"""The shipped prior: what is known of a value before the identity is, read once from ``prior.yaml``.
+
+It stands where profiles of the identity's peers will: the share of all calls that one action has (``g``), and the share
+that it has in what somebody else does with a stolen identity (``q``), in parts in a million.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.codes import KNOWN, family, stable_code
+from stayhand import canonical
+
+_CACHED = 8_192
+Frequency = Literal["common", "usual", "rare", "unheard"]
+PartsPerMillion = Annotated[int, Field(ge=1, le=1_000_000)]
+Impact = Annotated[int, Field(ge=0, le=3)]
+
+
+class InvalidPrior(ValueError):
+    """The prior's source breaks its shape; the message names the field and what was expected."""
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class _Rule(_Document):
+    names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, min_length=1)]
+    impact: Impact
+    frequency: Frequency
+
+
+class _Source(_Document):
+    version: Annotated[str, Field(min_length=1)]
+    frequencies: dict[Frequency, PartsPerMillion]
+    abused: Annotated[tuple[PartsPerMillion, ...], Field(strict=False, min_length=4, max_length=4)]
+    abuse_share: Annotated[int, Field(ge=0, le=1_000)]
+    sources: PartsPerMillion
+    resources: PartsPerMillion
+    clients: PartsPerMillion
+    known_clients: dict[Frequency, Annotated[tuple[str, ...], Field(strict=False)]]
+    rules: Annotated[tuple[_Rule, ...], Field(strict=False, min_length=1)]
+
+
+class ActionPrior(NamedTuple):
+    """What is known of an action by its name: its 16-bit code, ``g`` and ``q`` in parts in a million, impact 0 to 3."""
+
+    code: int
+    g: int
+    q: int
+    impact: int
+
+
+class ClientPrior(NamedTuple):
+    """What is known of a client family: its 16-bit code and its share in parts in a million."""
+
+    code: int
+    share: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Matcher:
+    pattern: re.Pattern[str]
+    g: int
+    q: int
+    impact: int
+
+
+class Prior:
+    """The prior as look-ups; equal sources give equal answers in every process.
+
+    Attributes:
+        version: as its source says.
+        hash: SHA-256 over the canonical JSON of its source, 64 hexadecimal digits.
+        sources: the share of one source network, in parts in a million.
+        resources: the share of one container.
+    """
+
+    __slots__ = (
+        "_actions",
+        "_clients",
+        "_codes",
+        "_matchers",
+        "_shares",
+        "action",
+        "client",
+        "hash",
+        "resources",
+        "sources",
+        "version",
+    )
+
+    def __init__(self, source: _Source) -> None:
+        self.version = source.version
+        self.hash = canonical.digest(source.model_dump(mode="json"))
+        self.sources = source.sources
+        self.resources = source.resources
+        names = [name for rule in source.rules for name in rule.names if "*" not in name]
+        self._codes = _known_codes(names)
+        self._matchers = tuple(_matcher(rule, source) for rule in source.rules)
+        clients = [(name, kind) for kind, group in source.known_clients.items() for name in group]
+        self._clients = _known_codes(name for name, _ in clients)
+        self._shares = {name: source.frequencies[kind] for name, kind in clients} | {"": source.clients}
+        self.action = lru_cache(maxsize=_CACHED)(self._action)
+        self.client = lru_cache(maxsize=_CACHED)(self._client)
+
+    def impact(self, name: str) -> int:
+        """How much harm one call of this action can do, 0 to 3."""
+        return self.action(name).impact
+
+    def _action(self, name: str) -> ActionPrior:
+        """What is known of the action of this name; the first rule that matches wins."""
+        code = self._codes.get(name)
+        for matcher in self._matchers:
+            if matcher.pattern.fullmatch(name):
+                return ActionPrior(stable_code(name) if code is None else code, matcher.g, matcher.q, matcher.impact)
+        raise AssertionError("the last rule matches every name")
+
+    def _client(self, client: str) -> ClientPrior | None:
+        """What is known of the family of this client; None where the text names none."""
+        name = family(client)
+        if not name:
+            return None
+        code = self._clients.get(name)
+        return ClientPrior(stable_code(name) if code is None else code, self._shares.get(name, self._shares[""]))
+
+
+def _known_codes(names: Iterable[str]) -> dict[str, int]:
+    """Codes in the upper half, the next free one where two names meet: in order, so that earlier names keep theirs."""
+    codes: dict[str, int] = {}
+    taken: set[int] = set()
+    for name in names:
+        if name in codes:
+            raise InvalidPrior(f"rules: expected every known name once, {name} stands twice")
+        code = stable_code(name)
+        while code in taken:
+            code = (code + 1) % KNOWN
+        taken.add(code)
+        codes[name] = KNOWN | code
+    return codes
+
+
+def _matcher(rule: _Rule, source: _Source) -> _Matcher:
+    alternatives = "|".join(".*".join(re.escape(part) for part in name.split("*")) for name in rule.names)
+    g = source.frequencies[rule.frequency]
+    q = ((1_000 - source.abuse_share) * g + source.abuse_share * source.abused[rule.impact]) // 1_000
+    return _Matcher(re.compile(alternatives, re.DOTALL), g, max(1, q), rule.impact)
+
+
+def parse_prior(text: str) -> Prior:
+    """Read a prior from YAML.
+
+    Raises:
+        InvalidPrior: naming the field and what was expected.
+    """
+    try:
+        source = _Source.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise InvalidPrior(f"prior: expected YAML: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidPrior(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+    if source.rules[-1].names != ("*",):
+        raise InvalidPrior("rules: expected the last rule to be for every name, names: ['*']")
+    return Prior(source)
+
+
+@cache
+def load_prior() -> Prior:
+    """The prior that ships with this release; its file is read once in a process."""
+    return parse_prior(Path(__file__).with_name("prior.yaml").read_text(encoding="utf-8"))
