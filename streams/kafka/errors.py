@@ -1,0 +1,100 @@
+"""What Kafka's errors mean for a worker: fenced, failed, or a disturbance that passes."""
+
+from __future__ import annotations
+
+import logging
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from streams.ports import Fenced, KafkaFailed
+
+logger = logging.getLogger("stayhand.kafka")
+
+FENCED = frozenset(
+    {
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError._FENCED,  # noqa: SLF001 - librdkafka's own codes are spelled so
+    }
+)
+# librdkafka goes on by itself after these: it reconnects, looks for a leader or coordinator, or joins again.
+PASSING = frozenset(
+    {
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
+        KafkaError._WAIT_COORD,  # noqa: SLF001
+        KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.ILLEGAL_GENERATION,
+    }
+)
+
+
+class OffsetGone(Exception):
+    """The offset at which a partition should be read is not in its log."""
+
+    def __init__(self, topic: str, partition: int, offset: int) -> None:
+        """Say where."""
+        super().__init__(f"{topic}/{partition}: offset {offset} is not in the log")
+        self.topic, self.partition, self.offset = topic, partition, offset
+
+
+class Faults:
+    """Hears a client's errors: tells them once each time they change, and keeps the one that ends the client."""
+
+    def __init__(self, client: str) -> None:
+        """Name the client in the log."""
+        self._client = client
+        self._last_code: int | None = None
+        self.fatal: KafkaError | None = None
+
+    def hear(self, error: KafkaError) -> None:
+        """What librdkafka calls with each error (``error_cb``)."""
+        if error.fatal():
+            self.fatal = error
+        if error.code() != self._last_code:
+            self._last_code = error.code()
+            logger.warning("%s: %s", self._client, error.str())
+
+    def over(self) -> None:
+        """Something worked again: the next error is told anew."""
+        self._last_code = None
+
+    def judge(self, message: Message, doing: str) -> None:
+        """Tell of an error message that passes by itself, and raise for any other.
+
+        Raises:
+            OffsetGone, Fenced, KafkaFailed.
+        """
+        error = message.error()
+        assert error is not None
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+            raise OffsetGone(message.topic() or "", message.partition() or 0, message.offset() or 0)
+        if error.fatal() or error.code() not in PASSING:
+            raise self.translate(error, doing)
+        self.hear(error)
+
+    def translate(self, error: KafkaError, doing: str) -> Fenced | KafkaFailed:
+        """The exception that an error is for a worker which was ``doing`` something."""
+        cause = self.fatal if self.fatal is not None and error.code() == KafkaError._FATAL else error  # noqa: SLF001
+        message = f"{doing}: {cause.str()} ({cause.name()})"
+        return Fenced(message) if cause.code() in FENCED else KafkaFailed(message)
+
+
+def error_of(raised: KafkaException) -> KafkaError:
+    """The error inside confluent-kafka's exception."""
+    error: KafkaError = raised.args[0]
+    return error

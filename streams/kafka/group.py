@@ -1,0 +1,120 @@
+"""The worker's membership: polls actions, and tells the listener what the group gives and takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from streams.kafka.clients import Conf
+from streams.kafka.errors import Faults, error_of
+from streams.ports import Listener
+
+_CACHED_TIMEOUT_S = 1.0
+
+
+class Member:
+    """One static member of the group; the listener is called from within ``poll`` alone.
+
+    ``changes`` counts rebalances: what was polled before one is not this worker's any more after it.
+    """
+
+    def __init__(self, conf: Conf, faults: Faults, topic: str) -> None:
+        """Make the consumer; it joins with ``start``."""
+        self._consumer = Consumer(conf)
+        self._faults, self._topic = faults, topic
+        self._failure: BaseException | None = None
+        self._closing = False
+        self.changes = 0
+        self.owned: frozenset[int] = frozenset()
+
+    def start(self, listener: Listener) -> None:
+        """Subscribe; the first polls join."""
+
+        def assigned(_: Consumer, given: list[TopicPartition]) -> None:
+            partitions = sorted(each.partition for each in given)
+            self._call(lambda: self._assign(listener.assigned(partitions)))
+
+        def revoked(_: Consumer, taken: list[TopicPartition]) -> None:
+            self._call(lambda: self._give_up(listener.revoked, taken))
+
+        def lost(_: Consumer, taken: list[TopicPartition]) -> None:
+            self._call(lambda: self._give_up(listener.lost, taken))
+
+        self._consumer.subscribe([self._topic], on_assign=assigned, on_revoke=revoked, on_lost=lost)
+
+    def _call(self, step: Callable[[], None]) -> None:
+        """Run a listener's method; its exception waits for the end of the poll, with nothing assigned."""
+        self.changes += 1
+        if self._closing or self._failure is not None:
+            self._consumer.unassign()
+            return
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001 - raised again by poll
+            self._failure = error
+            self._consumer.unassign()
+
+    def _assign(self, starts: Mapping[int, int]) -> None:
+        self._consumer.assign([TopicPartition(self._topic, *start) for start in starts.items()])
+        self.owned = frozenset(starts)
+
+    def _give_up(self, tell: Callable[[Sequence[int]], None], taken: Sequence[TopicPartition]) -> None:
+        self.owned = frozenset()
+        tell(sorted(each.partition for each in taken))
+        self._consumer.unassign()
+
+    def poll(self, timeout_s: float) -> Message | None:
+        """The next action, or None; raises what the listener raised.
+
+        Raises:
+            Fenced: another process has this worker's name.
+            KafkaFailed: an error that does not pass.
+            OffsetGone: the log does not hold the offset to read on from.
+        """
+        try:
+            message = self._consumer.poll(timeout_s)
+        except KafkaException as error:
+            raise self._faults.translate(error_of(error), "poll") from error
+        if self._failure is not None:
+            raise self._failure
+        if message is None:
+            return None
+        if message.error() is None:
+            return message
+        self._faults.judge(message, "poll")
+        return None
+
+    def commit(self, offsets: list[TopicPartition]) -> None:
+        """A plain commit; the coordinator refuses it from a stale member.
+
+        Raises:
+            Fenced, KafkaFailed.
+        """
+        try:
+            answers = self._consumer.commit(offsets=offsets, asynchronous=False) or []
+        except KafkaException as error:
+            raise self._faults.translate(error_of(error), "commit") from error
+        for answer in answers:
+            if answer.error is not None:
+                raise self._faults.translate(answer.error, f"commit of {answer.topic}/{answer.partition}")
+
+    def metadata(self) -> Any:
+        """The group's metadata for a transaction (KIP-447)."""
+        return self._consumer.consumer_group_metadata()
+
+    def lag_records(self) -> dict[int, int]:
+        """By owned partition, how many actions stand behind the last polled one, as of the last fetch."""
+        owned = [TopicPartition(self._topic, partition) for partition in self.owned]
+        lag: dict[int, int] = {}
+        for place in self._consumer.position(owned):
+            _, high = self._consumer.get_watermark_offsets(place, timeout=_CACHED_TIMEOUT_S, cached=True)
+            if place.offset >= 0 and high >= 0:
+                lag[place.partition] = max(0, high - place.offset)
+        return lag
+
+    def close(self) -> None:
+        """Stop polling; a static member does not leave, so its partitions wait for it until the session ends."""
+        self._closing = True
+        self._consumer.close()

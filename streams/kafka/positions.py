@@ -1,0 +1,45 @@
+"""Committed offsets and the metadata beside them: the owner, its term, and how far the audit belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from confluent_kafka import TopicPartition
+
+from streams.ports import KafkaFailed, Position
+
+_SEPARATOR = "|"
+
+
+def encode(position: Position) -> str:
+    """``worker|term|audit_next``; Kafka allows 4,096 bytes (``offset.metadata.max.bytes``)."""
+    return _SEPARATOR.join((position.worker, str(position.term), str(position.audit_next)))
+
+
+def decode(actions_next: int, controls_next: int, metadata: str | None) -> Position:
+    """The position that was committed; offsets below 0 mean that there is none.
+
+    Raises:
+        KafkaFailed: somebody else wrote this metadata.
+    """
+    if actions_next < 0:
+        return Position()
+    if not metadata:
+        # An operator's tool moved the offsets: they count, but no owner stands beside them.
+        return Position(actions_next, max(controls_next, -1))
+    try:
+        worker, term, audit_next = metadata.rsplit(_SEPARATOR, 2)
+        return Position(actions_next, max(controls_next, -1), int(audit_next), int(term), worker)
+    except ValueError as error:
+        raise KafkaFailed(f"commit metadata {metadata[:64]!r}: expected worker|term|audit_next") from error
+
+
+def offsets(actions: str, controls: str, positions: Mapping[int, Position]) -> list[TopicPartition]:
+    """What to commit; actions and controls of a partition carry the same metadata."""
+    found: list[TopicPartition] = []
+    for partition, position in positions.items():
+        metadata = encode(position)
+        for topic, offset in ((actions, position.actions_next), (controls, position.controls_next)):
+            if offset >= 0:
+                found.append(TopicPartition(topic, partition, offset, metadata))
+    return found

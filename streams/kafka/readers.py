@@ -1,0 +1,114 @@
+"""Reads a stretch of one partition, apart from the group: changelog, audit and controls at a take-over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.kafka.clients import REQUEST_TIMEOUT_MS, Clients
+from streams.kafka.errors import Faults
+from streams.kafka.records import record_of
+from streams.ports import KafkaFailed, Record
+
+STALLED_S = 30.0
+_SLICE_S = 0.25
+_IDLE_MAX = 2
+
+
+@dataclass(slots=True)
+class _Reader:
+    consumer: Consumer
+    used: set[tuple[str, int]] = field(default_factory=set)
+
+
+class Readers:
+    """Consumers that are kept for later reads; one reads a given partition only once in its life.
+
+    A fetch that was under way when a partition was assigned a second time could overwrite its offset
+    (https://github.com/confluentinc/librdkafka/issues/5345).
+    """
+
+    def __init__(self, clients: Clients) -> None:
+        """Make none yet."""
+        self._clients = clients
+        self._faults = Faults("reader")
+        self._idle: dict[bool, list[_Reader]] = {False: [], True: []}
+
+    def last_stable(self, topic: str, partition: int) -> int:
+        """The last stable offset: behind it stands an unfinished transaction, or nothing."""
+        reader = self._take(committed=True)
+        try:
+            place = TopicPartition(topic, partition)
+            _, stable = reader.consumer.get_watermark_offsets(place, timeout=REQUEST_TIMEOUT_MS / 1000)
+        except KafkaException as error:
+            raise KafkaFailed(f"last stable offset of {topic}/{partition}: {error}") from error
+        finally:
+            self._idle[True].append(reader)
+        return stable
+
+    def read(self, topic: str, partition: int, start: int, end: int, *, committed: bool) -> Iterator[Record]:
+        """The records from ``start`` to before ``end``; gaps (compaction, transaction marks) are skipped.
+
+        Raises:
+            OffsetGone: ``start`` is not in the log.
+            KafkaFailed: nothing came for 30 s although ``end`` was not reached.
+        """
+        if start >= end:
+            return
+        reader = self._take((topic, partition), committed=committed)
+        place = TopicPartition(topic, partition, start)
+        reader.consumer.incremental_assign([place])
+        try:
+            yield from self._until(reader.consumer, topic, partition, end)
+        finally:
+            reader.consumer.incremental_unassign([place])
+            self._idle[committed].append(reader)
+
+    def _until(self, consumer: Consumer, topic: str, partition: int, end: int) -> Iterator[Record]:
+        moved_s = time.monotonic()
+        while True:
+            message = consumer.poll(_SLICE_S)
+            if message is None or not self._sound(message):
+                if time.monotonic() - moved_s > STALLED_S:
+                    raise KafkaFailed(f"{topic}/{partition}: no record for {STALLED_S:.0f} s before offset {end}")
+                continue
+            offset = message.offset()
+            assert offset is not None
+            if offset >= end:
+                return
+            if message.error() is None:
+                yield record_of(message)
+                moved_s = time.monotonic()
+                if offset + 1 >= end:
+                    return
+
+    def _sound(self, message: Message) -> bool:
+        """Whether this is a record or the log's end; an end that comes before ours is seen again after more records."""
+        error = message.error()
+        if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            return True
+        self._faults.judge(message, "reading")
+        return False
+
+    def _take(self, place: tuple[str, int] | None = None, *, committed: bool) -> _Reader:
+        idle = self._idle[committed]
+        for position, reader in enumerate(idle):
+            if place not in reader.used:
+                found = idle.pop(position)
+                break
+        else:
+            if len(idle) >= _IDLE_MAX:
+                idle.pop(0).consumer.close()
+            found = _Reader(Consumer(self._clients.reader(self._faults, committed=committed)))
+        if place is not None:
+            found.used.add(place)
+        return found
+
+    def close(self) -> None:
+        """Release the consumers that no read holds."""
+        for readers in self._idle.values():
+            while readers:
+                readers.pop().consumer.close()
