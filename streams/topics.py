@@ -27,7 +27,7 @@ from confluent_kafka.admin import (
 from schemas import topics as table
 from schemas.topics import Acl, Role, TopicSpec
 
-TIMEOUT_S = 15.0
+TIMEOUT_S = 10.0
 _POLL_S = 0.02
 _QUIET = logging.getLogger("stayhand.kafka.admin")
 _ANY_HOST = "*"

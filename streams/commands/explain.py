@@ -1,0 +1,140 @@
+"""`python -m streams explain`: why a decision was made, from its audit record alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+
+from schemas.documents import PackDocument
+from stayhand.headers import rfc3339
+from stayhand.partition import partition_for
+from streams.audit import AuditEntry
+from streams.commands import _changes, _kafka, _values
+from streams.commands._session import Mistaken, Refused, Session, command, table
+
+app = typer.Typer(add_completion=False)
+SCALE = 1024
+Json = dict[str, Any]
+
+
+@command(app, "explain")
+def explain(
+    session: Session,
+    decision_id: Annotated[str, typer.Argument(metavar="DECISION_ID", help="From the decision or its log line.")],
+    *,
+    identity: Annotated[str, typer.Option(help="Whose it was: reads one partition instead of all.")] = "",
+    since: Annotated[str, typer.Option(metavar="DURATION", help="How long ago it was at most, such as 24h.")] = "",
+    replay: Annotated[bool, typer.Option("--replay", help="Decide again from the record, and compare the bytes.")] = (
+        False
+    ),
+) -> None:
+    """Show an action, its score by terms, the facts that were used, the policy and the reasons."""
+    if not decision_id or decision_id.strip("0123456789abcdef"):
+        raise Mistaken(f"decision id {decision_id!r}: expected hexadecimal digits")
+    found = _find(session, decision_id, identity, since)
+    decided = next((entry for entry in found if entry.body.get("decision") is not None), None)
+    if decided is None:
+        raise Refused(f"decision {decision_id} is not in the audit that was read")
+    same = _replayed(session, decided) if replay else None
+    data = {**decided.body, "partition": decided.partition, "offset": decided.offset, "outcomes": _outcomes(found)}
+    if replay:
+        data["replay"] = {"same": same}
+    session.show(data, _page(data, same))
+    if same is False:
+        raise Refused("decided again from its record, the decision is another one")
+
+
+def _find(session: Session, decision_id: str, identity: str, since: str) -> list[AuditEntry]:
+    count = _kafka.partitions_of(session, "audit")
+    wanted = [partition_for(_values.identity(identity).encode(), count)] if identity else list(range(count))
+    starts = dict.fromkeys(wanted, 0)
+    if since:
+        starts = _kafka.since(session, wanted, _values.now_ms() - _values.duration_ms(since, "--since"))
+    return [entry for entry in _kafka.effective(session, starts) if _about(entry.body, decision_id)]
+
+
+def _about(body: Json, decision_id: str) -> bool:
+    parts = (body.get("decision"), body.get("outcome"))
+    return any(part is not None and part.get("decision_id") == decision_id for part in parts)
+
+
+def _outcomes(found: list[AuditEntry]) -> list[Json]:
+    return [{"at_ms": each.body["at_ms"], **each.body["outcome"]} for each in found if each.body.get("outcome")]
+
+
+def _replayed(session: Session, entry: AuditEntry) -> bool:
+    """Whether the record and its pack give the same decision again, byte for byte."""
+    from models.policy import compile_pack  # noqa: PLC0415 - only --replay needs the policy engine
+    from models.transition import redecide  # noqa: PLC0415
+    from streams.answers import decision_bytes  # noqa: PLC0415
+
+    decision = entry.body["decision"]
+    pack_hash = decision["policy"]["hash"]
+    published = _changes.entries(session, "pack", PackDocument).get(pack_hash)
+    if published is None:
+        raise Refused(f"pack {pack_hash} is no longer in {session.topic('global')}: it cannot be replayed")
+    return redecide(entry.body, compile_pack(published.source)) == decision_bytes(decision)
+
+
+def _page(data: Json, same: bool | None) -> RenderableType:
+    parts: list[RenderableType] = [table("", "", rows=_summary(data, same)), ""]
+    for title, rows in (
+        ("reasons", _reasons(data["decision"])),
+        ("terms of the score", _terms(data.get("scores") or {})),
+        ("features", _flat(data.get("features") or {})),
+        ("facts", _flat(data.get("facts") or {})),
+    ):
+        parts += [table(title, "", rows=rows or [("none", "")]), ""]
+    return Group(*parts)
+
+
+def _summary(data: Json, same: bool | None) -> list[tuple[str, str]]:
+    decision, vector, ask = data["decision"], data["vector"], data.get("ask") or {}
+    action = data.get("action") or {}
+    policy = decision.get("policy") or {}
+    rows = [
+        ("decision", decision["decision_id"]),
+        ("at", rfc3339(data["at_ms"])),
+        ("identity", data["identity"]),
+        ("action", (action.get("action") or {}).get("name", "")),
+        ("resource", ":".join((action.get("resource") or {}).get(part, "") for part in ("type", "id"))),
+        ("verdict", decision["verdict"] + _would(decision)),
+        ("obligations", " ".join(each["type"] for each in decision.get("obligations", [])) or "none"),
+        ("policy", f"{policy.get('name')} {policy.get('version')} {policy.get('hash')}"),
+        ("point", f"{ask.get('point')} key {ask.get('key_id')}{' (late)' if ask.get('late') else ''}"),
+        ("partition", str(vector["partition"])),
+        ("after", ", ".join(f"{name} {vector[name]}" for name in ("actions", "controls", "globals"))),
+        ("model", vector["model"]),
+        ("audit", f"partition {data['partition']}, offset {data['offset']}, term {data['term']}, by {data['worker']}"),
+        ("outcome", " ".join(each["result"] for each in data["outcomes"]) or "not reported"),
+    ]
+    if same is not None:
+        rows.append(("decided again", "the same bytes" if same else "OTHER BYTES"))
+    return rows
+
+
+def _would(decision: Json) -> str:
+    return f" (observed; it would have been {decision['would_be']})" if decision.get("would_be") else ""
+
+
+def _reasons(decision: Json) -> list[tuple[str, str]]:
+    return [
+        (each["code"], f"{each['message']} {' '.join(each.get('references', []))}".rstrip())
+        for each in decision.get("reasons", [])
+    ]
+
+
+def _terms(scores: Json) -> list[tuple[str, str]]:
+    terms = [(str(name), f"{value / SCALE:+.2f}") for name, value in scores.get("terms", [])]
+    totals = [(name, _scaled(scores.get(name))) for name in ("event", "session", "rate", "total", "epoch", "drift")]
+    return terms + totals
+
+
+def _scaled(value: int | None) -> str:
+    return "not ready" if value is None else f"{value / SCALE:.2f}"
+
+
+def _flat(value: Json) -> list[tuple[str, str]]:
+    return [(str(name), str(part)) for name, part in value.items()]
