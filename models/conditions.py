@@ -1,0 +1,155 @@
+"""A rule's condition in CEL: compiled and bounded when a pack is loaded, evaluated over no more than it reads."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cel
+
+MAX_CONDITION = 2_048
+MAX_COMPREHENSIONS = 4
+_COMPREHENSION = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_STRING = re.compile(r"""[rR]"[^"\n]*"|[rR]'[^'\n]*'|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
+_DYNAMIC_PATTERN = re.compile(r"\bmatches\s*\(\s*[^\"\s]")
+_FUNCTIONS = frozenset(
+    (
+        *("size", "contains", "startsWith", "endsWith", "matches", "has", "type"),
+        *("all", "exists", "exists_one", "map", "filter"),
+        *("int", "uint", "double", "string", "bool", "timestamp", "duration"),
+        *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
+        *("getHours", "getMinutes", "getSeconds"),
+    )
+)
+
+
+class InvalidCondition(ValueError):
+    """The text is not a condition that may be evaluated in the hot path; the message says what was expected."""
+
+
+class ConditionFailed(Exception):
+    """The condition could not be evaluated, or gave something other than true or false."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A compiled condition and what it reads: by variable the fields, or None for all of them."""
+
+    source: str
+    program: Any
+    reads: tuple[tuple[str, frozenset[str] | None], ...]
+
+    def holds(self, value_of: Callable[[str, frozenset[str] | None], Any]) -> bool:
+        """Evaluate over ``value_of(variable, fields)``.
+
+        Raises:
+            ConditionFailed: whatever went wrong; the caller fails closed.
+        """
+        try:
+            result = self.program.execute({name: value_of(name, fields) for name, fields in self.reads})
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # noqa: BLE001  a panic of the native library is no Exception
+            raise ConditionFailed(type(error).__name__) from None
+        if result is not True and result is not False:
+            raise ConditionFailed(f"gave {type(result).__name__}, not a boolean")
+        return result
+
+    def reads_field(self, variable: str, field: str) -> bool:
+        """Whether the condition can see this field."""
+        return any(name == variable and (fields is None or field in fields) for name, fields in self.reads)
+
+
+def compile_condition(source: str, fields: Mapping[str, frozenset[str] | None]) -> Condition:
+    """Compile ``source``; ``fields`` gives each variable's known fields, None where any may be there.
+
+    Evaluation has no budget of its own, so the shape is bounded here: at most 2,048 characters and 4 comprehensions,
+    none inside another (a list of the action has at most some thousand items), patterns only as literals.
+
+    Raises:
+        InvalidCondition: naming what is wrong.
+    """
+    if len(source) > MAX_CONDITION:
+        raise InvalidCondition(f"expected at most {MAX_CONDITION} characters")
+    if '"""' in source or "'''" in source:
+        raise InvalidCondition("expected no triple quotes")
+    bare = _STRING.sub('""', source)
+    if "//" in bare:
+        raise InvalidCondition("expected no comment inside a condition; YAML has its own")
+    _bounded(bare)
+    try:
+        program = cel.compile(source)
+    except ValueError as error:
+        raise InvalidCondition(f"expected CEL: {_first_line(error)}") from None
+    bound = set(_COMPREHENSION.findall(bare))
+    _known_functions(program)
+    return Condition(source, program, _reads(program, bare, bound, fields))
+
+
+def plain(value: Any) -> Any:
+    """JSON as CEL shall see it: a whole number is an integer, however it was written (RFC 8785 writes 1.0 as 1)."""
+    if isinstance(value, float):
+        return int(value) if math.isfinite(value) and value == int(value) and abs(value) <= 2**53 else value
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def _bounded(bare: str) -> None:
+    spans = [(match.start(), _closing(bare, bare.index("(", match.start()))) for match in _COMPREHENSION.finditer(bare)]
+    if len(spans) > MAX_COMPREHENSIONS:
+        raise InvalidCondition(f"expected at most {MAX_COMPREHENSIONS} comprehensions")
+    if any(start < inner < end for start, end in spans for inner, _ in spans):
+        raise InvalidCondition("expected no comprehension inside another")
+    if _DYNAMIC_PATTERN.search(bare):
+        raise InvalidCondition("expected a literal pattern in matches()")
+
+
+def _closing(bare: str, opening: int) -> int:
+    depth = 0
+    for position in range(opening, len(bare)):
+        depth += {"(": 1, ")": -1}.get(bare[position], 0)
+        if depth == 0:
+            return position
+    return len(bare)
+
+
+def _known_functions(program: Any) -> None:
+    for name in program.functions():
+        if re.fullmatch(r"[A-Za-z_]\w*", name) and not name.startswith("_") and name not in _FUNCTIONS:
+            raise InvalidCondition(f"expected a function of CEL's core, not {name}()")
+
+
+def _reads(
+    program: Any, bare: str, bound: set[str], fields: Mapping[str, frozenset[str] | None]
+) -> tuple[tuple[str, frozenset[str] | None], ...]:
+    found: list[tuple[str, frozenset[str] | None]] = []
+    for name in sorted(program.variables()):
+        if name not in fields:
+            if name in bound:
+                continue
+            raise InvalidCondition(f"expected one of {', '.join(sorted(fields))}, not {name}")
+        if name in bound:
+            raise InvalidCondition(f"expected another name than {name} for a comprehension's variable")
+        used = _fields_of(name, bare)
+        known = fields[name]
+        if used is not None and known is not None and used - known:
+            raise InvalidCondition(f"expected a field of {name}: {', '.join(sorted(known))}, not {min(used - known)}")
+        found.append((name, used))
+    return tuple(found)
+
+
+def _fields_of(name: str, bare: str) -> frozenset[str] | None:
+    """The fields read as ``name.field``; None where the variable is used in another way, so that all are needed."""
+    uses = re.findall(rf"(?<![\w.]){name}\b(?:\s*\.\s*([A-Za-z_]\w*)(?!\w*\s*\())?", bare)
+    return frozenset(uses) if uses and "" not in uses else None
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if "ERROR" in line] or str(error).splitlines()
+    return lines[0].split("ERROR: ")[-1][:200]
