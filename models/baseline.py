@@ -11,13 +11,14 @@ does not know is kept as it came, as long as the unknown ones together stay with
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from operator import or_
+from typing import Final, NamedTuple
 
 from models import rate
 from models.codes import ce_hash
-from models.tables import EMPTY_TABLE, MAX_COUNT, MAX_DISTINCT, Table, merged
+from models.tables import EMPTY_TABLE, InvalidTable, Table, merged, read
 
 VERSION = 1
 MAX_BODY_BYTES = 1_960
@@ -44,8 +45,7 @@ class InvalidBaseline(ValueError):
     """The bytes are not a baseline; the message names the section and what was expected."""
 
 
-@dataclass(frozen=True, slots=True)
-class Epoch:
+class Epoch(NamedTuple):
     """What is learned but not yet mature: counts by key, and by rate window the sums of ``ln C`` and its square."""
 
     number: int
@@ -56,8 +56,7 @@ class Epoch:
     sums: rate.Sums
 
 
-@dataclass(frozen=True, slots=True)
-class Recent:
+class Recent(NamedTuple):
     """How often each value came in the window that is open now, learned or not; it damps repeats."""
 
     start_ms: int
@@ -65,8 +64,7 @@ class Recent:
     counts: Counts
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
+class Baseline(NamedTuple):
     """The part of an identity's state that is learned; `models.event.observe` gives the next one.
 
     Attributes:
@@ -119,29 +117,41 @@ def seen_before(b: Baseline, ce_id: str) -> bool:
 def ripened(b: Baseline, at_ms: int) -> Baseline:
     """The baseline with everything merged that is due at this time (not before the state's own clock)."""
     waiting, opened = b.waiting, b.open
-    if waiting is None and opened is None:
+    first = opened.first_ms if waiting is None and opened is not None else waiting.last_ms if waiting else at_ms
+    if at_ms < first + MATURE_AFTER_MS:
         return b
+    asked, asked_ms, answer = _LAST[0]
+    if asked is not b or asked_ms != at_ms:
+        answer = _ripened(b, at_ms)
+        _LAST[0] = (b, at_ms, answer)
+    return answer
+
+
+# The last answer: an event is looked at and then learned at the same time from the same baseline.
+_LAST: Final = [(EMPTY, 0, EMPTY)]
+
+
+def _ripened(b: Baseline, at_ms: int) -> Baseline:
+    waiting, opened = b.waiting, b.open
     if waiting is not None and at_ms >= waiting.last_ms + MATURE_AFTER_MS:
         b, waiting = _matured(b, waiting), None
     if waiting is None and opened is not None and at_ms >= opened.first_ms + MATURE_AFTER_MS:
         waiting, opened = opened, None
         if at_ms >= waiting.last_ms + MATURE_AFTER_MS:
             b, waiting = _matured(b, waiting), None
-    if waiting is b.waiting and opened is b.open:
-        return b
-    return replace(b, waiting=waiting, open=opened)
+    return b._replace(waiting=waiting, open=opened)
 
 
 def _matured(b: Baseline, epoch: Epoch) -> Baseline:
-    lessons: tuple[list[tuple[int, int]], ...] = ([], [], [], [], [])
+    lessons: tuple[dict[int, int], ...] = ({}, {}, {}, {}, {})
     for key, count in epoch.counts.items():
-        lessons[key >> 16].append((key & 0xFFFF, count))
+        lessons[key >> 16][key & 0xFFFF] = count
     tables = tuple(
         merged(table, lesson, capacity) if lesson else table
         for table, lesson, capacity in zip(b.tables, lessons, CAPACITIES, strict=True)
     )
     samples, sums = rate.joined(b.samples, b.sums, epoch.events, epoch.sums)
-    return replace(b, tables=tables, samples=samples, sums=sums, matured=min(_MAX_U32, b.matured + epoch.events))
+    return b._replace(tables=tables, samples=samples, sums=sums, matured=min(_MAX_U32, b.matured + epoch.events))
 
 
 def landing(b: Baseline, keys: tuple[int, ...]) -> int:
@@ -204,11 +214,10 @@ def without(epoch: Epoch, keys: tuple[int, ...], counters: rate.Counters) -> Epo
             counts[key] = left
         else:
             counts.pop(key, None)
-    return replace(epoch, events=epoch.events - 1, counts=counts, sums=rate.summed(epoch.sums, counters, -1))
+    return epoch._replace(events=epoch.events - 1, counts=counts, sums=rate.lessened(epoch.sums, counters))
 
 
 _HEAD = struct.Struct("<qqIIIIII")
-_TABLE = struct.Struct("<BIH")
 _RATE = struct.Struct("<QQQI6I")
 _RECENT = struct.Struct("<qI")
 _EPOCH = struct.Struct("<IqqB6I")
@@ -221,7 +230,7 @@ def encode(b: Baseline) -> bytes:
     head = _HEAD.pack(b.first_seen_ms, b.last_ms, b.events, b.refused, b.skipped, b.matured, b.next_epoch, b.session)
     sections = (
         head,
-        b"".join(map(_encode_table, b.tables)),
+        b"".join([table.raw for table in b.tables]),
         _RATE.pack(*b.counters, b.samples, *b.sums),
         b.ring,
         b"" if b.recent is None else _RECENT.pack(b.recent.start_ms, b.recent.events) + _encode_counts(b.recent.counts),
@@ -235,16 +244,13 @@ def encode(b: Baseline) -> bytes:
     return b"".join(parts)
 
 
-def _encode_table(table: Table) -> bytes:
-    entries = [part for entry in sorted(table.counts.items()) for part in entry]
-    return _TABLE.pack(len(table.counts), table.total, table.distinct) + struct.pack(f"<{len(entries)}H", *entries)
-
-
 def _encode_counts(counts: Counts) -> bytes:
-    groups: tuple[list[bytes], ...] = ([], [], [], [], [])
-    for key, count in sorted(counts.items()):
-        groups[key >> 16].append(struct.pack("<HB", key & 0xFFFF, count))
-    return b"".join(bytes((len(group),)) + b"".join(group) for group in groups)
+    """How many values each channel has, then all codes, then all counts, in the order of the keys."""
+    keys = sorted(counts)
+    ends = [bisect_left(keys, channel << 16) for channel in range(1, len(CHANNELS) + 1)]
+    sizes = bytes(end - start for start, end in zip((0, *ends[:-1]), ends, strict=True))
+    codes = struct.pack(f"<{len(keys)}H", *[key & 0xFFFF for key in keys])
+    return sizes + codes + bytes(map(counts.__getitem__, keys))
 
 
 def _encode_epoch(epoch: Epoch) -> bytes:
@@ -317,32 +323,26 @@ def _decoded(sections: Mapping[int, bytes], extra: tuple[tuple[int, bytes], ...]
 def _decode_tables(raw: bytes) -> Iterator[Table]:
     at = 0
     for name, capacity in zip(CHANNELS, CAPACITIES, strict=True):
-        size, total, distinct = _TABLE.unpack_from(raw, at)
-        at += _TABLE.size
-        flat = struct.unpack_from(f"<{2 * size}H", raw, at)
-        at += 4 * size
-        counts = dict(zip(flat[::2], flat[1::2], strict=True))
-        if size > capacity or list(counts) != sorted(set(flat[::2])) or not all(counts.values()):
-            raise InvalidBaseline(f"table {name}: expected at most {capacity} rising codes, each counted")
-        yield Table(counts, total, distinct)
+        try:
+            found, at = read(raw, at, capacity)
+        except InvalidTable as error:
+            raise InvalidBaseline(f"table {name}: {error}") from error
+        yield found
     if at != len(raw):
         raise InvalidBaseline("tables: expected nothing after the last one")
 
 
 def _decode_counts(raw: bytes, name: str, limit: int) -> Counts:
-    counts: dict[int, int] = {}
-    at = 0
-    for channel in range(len(CHANNELS)):
-        (size,) = struct.unpack_from("<B", raw, at)
-        for code, count in struct.iter_unpack("<HB", raw[at + 1 : at + 1 + 3 * size]):
-            counts[channel << 16 | code] = count
-        at += 1 + 3 * size
-    entries = (len(raw) - len(CHANNELS)) // 3
-    if at != len(raw) or len(counts) != entries or entries > limit or not all(counts.values()):
-        raise InvalidBaseline(f"{name}: expected at most {limit} counted values, nothing after them")
-    if list(counts) != sorted(counts):
-        raise InvalidBaseline(f"{name}: expected rising codes")
-    return counts
+    sizes, rest = raw[: len(CHANNELS)], raw[len(CHANNELS) :]
+    entries = sum(sizes)
+    if len(sizes) < len(CHANNELS) or len(rest) != 3 * entries or entries > limit:
+        raise InvalidBaseline(f"{name}: expected at most {limit} values, nothing after them")
+    bases = [channel << 16 for channel, size in enumerate(sizes) for _ in range(size)]
+    keys = list(map(or_, bases, struct.unpack_from(f"<{entries}H", rest)))
+    counts = rest[2 * entries :]
+    if 0 in counts or keys != sorted(set(keys)):
+        raise InvalidBaseline(f"{name}: expected rising codes, each counted")
+    return dict(zip(keys, counts, strict=True))
 
 
 def _decode_recent(raw: bytes) -> Recent:
@@ -358,7 +358,3 @@ def _decode_epoch(raw: bytes) -> Epoch:
         raise InvalidBaseline("epoch: expected a number, times in order and 1 to 250 events")
     counts = _decode_counts(raw[_EPOCH.size :], "epoch", EPOCH_ENTRIES)
     return Epoch(number, first, last, events, counts, (sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]))
-
-
-assert MAX_COUNT < 1 << 16
-assert MAX_DISTINCT < 1 << 16

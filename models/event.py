@@ -11,18 +11,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from math import exp, log, sqrt
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from models import rate
 from models.baseline import (
+    ACTION,
+    CLIENT,
     HASH_BYTES,
     HOUR,
     MATURE_AFTER_MS,
+    MAX_SEEN,
     MAX_SESSION,
     MAX_TIME_MS,
+    RESOURCE,
     RING,
+    SOURCE,
     Baseline,
     landing,
     noticed,
@@ -41,28 +46,29 @@ DISCOUNT = 0.5
 LOWEST, HIGHEST = -1.0, 8.0
 # One for each categorical channel: action, resource, source, client.
 WEIGHTS = (1.0, 0.5, 0.8, 0.6)
-NAMES = ("action", "resource", "source", "client")
 HOUR_WEIGHT = 0.5
 HOUR_SMOOTHING = 2.0
 IMPACT_POINTS = (0.0, 1.0, 3.0, 6.0)
 SESSION_TAU_MS = 1_800_000
 SESSION_COST = 1024
 SESSION_FLOOR = -512
-RATE_FROM_Z, RATE_MOST = 2 * 1024, 6.0
+RATE_FROM_Z, RATE_MOST, RATE_TOGETHER = 2.0, 6.0, 9.0
 # Enough of a history that a score may block: this many events matured, and this long known.
 MATURE_EVENTS = 50
 MATURE_AGE_MS = 3_600_000
+_DAMPED = MAX_SEEN + 2
+_DAMP = (1.0, *(sqrt(r) - sqrt(r - 1) for r in range(1, _DAMPED)))
+_LEAST = _DAMP[-1]
 _MAX_U32 = (1 << 32) - 1
 
 
 class Evidence(NamedTuple):
-    """What one categorical channel has to say.
+    """What one categorical channel has to say of the event's value.
 
-    ``code`` of the value, its matured count ``k``, the channel's total ``n`` and distinct ``u``, the ``r``-th time in
-    the window of repeats (from 1), the prior's share ``g`` and somebody else's ``q`` in parts in a million.
+    Its matured count ``k``, the channel's total ``n`` and distinct ``u``, the ``r``-th time in the window of repeats
+    (from 1), the prior's share ``g`` and somebody else's ``q`` in parts in a million.
     """
 
-    code: int
     k: int
     n: int
     u: int
@@ -71,13 +77,13 @@ class Evidence(NamedTuple):
     q: int
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
+class Features(NamedTuple):
     """All that the score of one event depends on; integers only.
 
     Attributes:
         at_ms: the state's clock for this event, never before the last one.
         gap_ms: since the last event, 0 for the first.
+        keys: channel << 16 | code of each value that the event has, and of its hour.
         channels: evidence of action, resource, source, client; None where the event has no such value.
         hour: of the day in UTC; ``hour_count`` four times its smoothed count, ``hour_total`` the matured events.
         repeats: events in the window of repeats, with this one.
@@ -90,6 +96,7 @@ class Features:
 
     at_ms: int
     gap_ms: int
+    keys: tuple[int, ...]
     channels: tuple[Evidence | None, Evidence | None, Evidence | None, Evidence | None]
     hour: int
     hour_count: int
@@ -104,8 +111,7 @@ class Features:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(NamedTuple):
     """The scores of one event in 1/1024; ``epoch`` and ``drift`` are None: not ready, which is not 0.
 
     Attributes:
@@ -127,8 +133,7 @@ class Scores:
     drift: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lesson:
+class Lesson(NamedTuple):
     """What observing one event changes.
 
     Attributes:
@@ -150,8 +155,7 @@ class Lesson:
     learn: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Taught:
+class Taught(NamedTuple):
     """What an event added to its epoch, so that a cancelled one can be taken back; epoch 0 added nothing."""
 
     epoch: int
@@ -169,76 +173,90 @@ def features(b: Baseline, action: PendingAction, at_ms: int, prior: Prior) -> Fe
     if recent is not None and at < recent.start_ms + MATURE_AFTER_MS:
         seen, repeats = recent.counts, recent.events + 1
     known = prior.action(action.action.name)
-    context = action.context
-    source = network_code(context.source) if context.source else None
-    client = prior.client(context.client) if context.client else None
-    resource = container_code(action.resource.type, action.resource.id)
-    channels = (
-        _evidence(b, 0, seen, known.code, known.g, known.q),
-        _evidence(b, 1, seen, resource, prior.resources, prior.resources),
-        None if source is None else _evidence(b, 2, seen, source, prior.sources, prior.sources),
-        None if client is None else _evidence(b, 3, seen, client.code, client.share, client.share),
-    )
+    context, resource = action.context, action.resource
+    code = known.code
+    container = RESOURCE << 16 | container_code(resource.type, resource.id)
+    keys = [code, container]
+    source = client = None
+    if context.source and (network := network_code(context.source)) is not None:
+        keys.append(SOURCE << 16 | network)
+        source = _evidence(b, SOURCE, network, seen, prior.sources)
+    if context.client and (family := prior.client(context.client)) is not None:
+        keys.append(CLIENT << 16 | family.code)
+        client = _evidence(b, CLIENT, family.code, seen, family.share)
     hour = at // 3_600_000 % 24
-    hours = b.tables[HOUR]
+    keys.append(HOUR << 16 | hour)
+    table, hours = b.tables[ACTION], b.tables[HOUR]
     count = hours.counts.get
     gap = at - b.last_ms if b.events else 0
     counters = rate.stepped(b.counters, gap)
+    every = tuple(keys)
     return Features(
-        at_ms=at,
-        gap_ms=gap,
-        channels=channels,
-        hour=hour,
-        hour_count=2 * count(hour, 0) + count((hour + 1) % 24, 0) + count((hour + 23) % 24, 0),
-        hour_total=sum(hours.counts.values()),
-        repeats=repeats,
-        impact=known.impact,
-        counters=counters,
-        z=rate.deviations(counters, b.samples, b.sums),
-        session=int(b.session * exp(-gap / SESSION_TAU_MS) + 0.5),
-        matured=b.matured,
-        age_ms=at - b.first_seen_ms if b.events else 0,
-        epoch=landing(b, _keys(channels, hour)),
+        at,
+        gap,
+        every,
+        (
+            Evidence(table.counts.get(code, 0), table.total, table.distinct, seen.get(code, 0) + 1, known.g, known.q),
+            _evidence(b, RESOURCE, container & 0xFFFF, seen, prior.resources),
+            source,
+            client,
+        ),
+        hour,
+        2 * count(hour, 0) + count((hour + 1) % 24, 0) + count((hour + 23) % 24, 0),
+        hours.total,
+        repeats,
+        known.impact,
+        counters,
+        rate.deviations(counters, b.samples, b.sums),
+        int(b.session * exp(-gap / SESSION_TAU_MS) + 0.5),
+        b.matured,
+        at - b.first_seen_ms if b.events else 0,
+        landing(b, every),
     )
 
 
-def _evidence(b: Baseline, channel: int, seen: Mapping[int, int], code: int, g: int, q: int) -> Evidence:
+def _evidence(b: Baseline, channel: int, code: int, seen: Mapping[int, int], share: int) -> Evidence:
     table = b.tables[channel]
     r = seen.get(channel << 16 | code, 0) + 1
-    return Evidence(code, table.counts.get(code, 0), table.total, table.distinct, r, g, q)
+    return Evidence(table.counts.get(code, 0), table.total, table.distinct, r, share, share)
 
 
-def _keys(channels: Sequence[Evidence | None], hour: int) -> tuple[int, ...]:
-    keys = [channel << 16 | found.code for channel, found in enumerate(channels) if found is not None]
-    keys.append(HOUR << 16 | hour)
-    return tuple(keys)
+def _damped(value: float, r: int) -> int:
+    """The r-th repeat of what speaks against the identity weighs ``sqrt(r) - sqrt(r-1)``; the rest weighs fully."""
+    return round(value * _DAMP[r] if value > 0.0 and r < _DAMPED else value * _LEAST if value > 0.0 else value)
 
 
-def _damp(r: int) -> float:
-    """The weight of the r-th repeat: ``r`` repeats together weigh ``sqrt(r)``."""
-    return 1.0 if r <= 1 else sqrt(r) - sqrt(r - 1)
+def _ratio(found: Evidence, weight: float) -> int:
+    """``ln(Q / P)`` of one value, clipped and weighed, in 1/1024.
 
-
-def _ratio(found: Evidence) -> float:
-    """``ln(Q / P)`` of one value, clipped: Q is somebody else's share, P the identity's own Pitman-Yor estimate."""
-    _, k, n, u, _, g, q = found
+    Q is somebody else's share, P the identity's own Pitman-Yor estimate.
+    """
+    k, n, u, r, g, q = found
     own = (k - DISCOUNT if k else 0.0) + (THETA + DISCOUNT * u) * g * 1e-6
-    return min(HIGHEST, max(LOWEST, log(q * 1e-6 * (n + THETA) / own)))
+    value = log(q * 1e-6 * (n + THETA) / own)
+    value = min(HIGHEST, max(LOWEST, value))
+    return _damped(value * weight * 1024, r)
 
 
 def score(f: Features) -> Scores:
     """The scores of one event; the same features give the same scores."""
-    terms: list[tuple[str, int]] = []
-    for name, weight, found in zip(NAMES, WEIGHTS, f.channels, strict=True):
-        if found is not None:
-            value = weight * _ratio(found)
-            terms.append((name, _fixed(value * _damp(found.r) if value > 0.0 else value)))
-    action = f.channels[0]
-    if f.impact and action is not None and not action.k:
-        terms.append(("impact", _fixed(IMPACT_POINTS[f.impact] * _damp(action.r))))
-    terms.append(("hour", _hour(f)))
-    event = sum(value for _, value in terms)
-    session = max(0, f.session + max(event - SESSION_COST, SESSION_FLOOR))
+    action, resource, source, client = f.channels
+    terms = [("hour", _hour(f))]
+    if action is not None:
+        terms.append(("action", _ratio(action, WEIGHTS[ACTION])))
+        if f.impact and not action.k:
+            terms.append(("impact", _damped(IMPACT_POINTS[f.impact] * 1024, action.r)))
+    if resource is not None:
+        terms.append(("resource", _ratio(resource, WEIGHTS[RESOURCE])))
+    if source is not None:
+        terms.append(("source", _ratio(source, WEIGHTS[SOURCE])))
+    if client is not None:
+        terms.append(("client", _ratio(client, WEIGHTS[CLIENT])))
+    event = 0
+    for _, value in terms:
+        event += value
+    gain = event - SESSION_COST
+    session = max(0, f.session + max(SESSION_FLOOR, gain))
     fast = _rate(f.z)
     terms.append(("rate", fast))
     terms.append(("session", f.session))
@@ -247,35 +265,28 @@ def score(f: Features) -> Scores:
     return Scores(event, session, fast, session + fast, tuple(terms), mature)
 
 
-def _size(term: tuple[str, int]) -> int:
-    return term[1]
-
-
-def _fixed(value: float) -> int:
-    return round(value * 1024)
+_size = itemgetter(1)
 
 
 def _hour(f: Features) -> int:
     if not f.hour_total:
         return 0
-    own = (f.hour_count / 4 + HOUR_SMOOTHING) / (f.hour_total + 24 * HOUR_SMOOTHING)
-    value = HOUR_WEIGHT * min(HIGHEST, max(LOWEST, log(1 / 24 / own)))
-    return _fixed(value * _damp(f.repeats) if value > 0.0 else value)
+    value = log((f.hour_total + 24 * HOUR_SMOOTHING) / (6 * f.hour_count + 24 * HOUR_SMOOTHING))
+    value = min(HIGHEST, max(LOWEST, value))
+    return _damped(value * HOUR_WEIGHT * 1024, f.repeats)
 
 
 def _rate(z: tuple[int, int, int]) -> int:
-    top = max(z)
-    if top <= RATE_FROM_Z:
+    if max(z) <= RATE_FROM_Z * 1024:
         return 0
-    top_z = top / 1024
-    return _fixed(min(RATE_MOST, top_z * top_z / 2 - 2))
+    found = (value / 1024 for value in z if value > RATE_FROM_Z * 1024)
+    return round(1024 * min(RATE_TOGETHER, sum(min(RATE_MOST, value * value / 2 - 2) for value in found)))
 
 
 def lesson(f: Features, s: Scores, ce_id: str, learn: bool) -> Lesson:
     """What `observe` shall do about this event; ``learn`` False moves clock, rate and session only."""
-    keys = _keys(f.channels, f.hour)
-    epoch = f.epoch if learn else 0
-    return Lesson(f.at_ms, epoch, keys, f.counters, min(MAX_SESSION, s.session), ce_hash(ce_id), learn)
+    session = min(MAX_SESSION, s.session)
+    return Lesson(f.at_ms, f.epoch if learn else 0, f.keys, f.counters, session, ce_hash(ce_id), learn)
 
 
 def observe(b: Baseline, lesson: Lesson) -> Baseline:
@@ -316,9 +327,9 @@ def observe(b: Baseline, lesson: Lesson) -> Baseline:
 def take_back(b: Baseline, taught: Taught) -> Baseline:
     """The baseline without what a cancelled event added, where that still waits; otherwise the same one."""
     if taught.epoch and b.open is not None and b.open.number == taught.epoch:
-        return replace(b, open=without(b.open, taught.keys, taught.counters))
+        return b._replace(open=without(b.open, taught.keys, taught.counters))
     if taught.epoch and b.waiting is not None and b.waiting.number == taught.epoch:
-        return replace(b, waiting=without(b.waiting, taught.keys, taught.counters))
+        return b._replace(waiting=without(b.waiting, taught.keys, taught.counters))
     return b
 
 
@@ -353,6 +364,7 @@ def features_json(f: Features) -> dict[str, Any]:
     """The features as JSON with integers only, short because a hold keeps them; `features_from_json` restores them."""
     return {
         "at": [f.at_ms, f.gap_ms, f.age_ms],
+        "keys": list(f.keys),
         "channels": [None if found is None else list(found) for found in f.channels],
         "hour": [f.hour, f.hour_count, f.hour_total],
         "repeats": f.repeats,
@@ -373,6 +385,7 @@ def features_from_json(d: Mapping[str, Any]) -> Features:
     return Features(
         at_ms=at,
         gap_ms=gap,
+        keys=tuple(d["keys"]),
         channels=(one, two, three, four),
         hour=hour,
         hour_count=count,

@@ -6,6 +6,7 @@ is integer, so that it comes back from storage exactly.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import exp, log, sqrt
 
 TAUS_MS = (10_000, 600_000, 21_600_000)
@@ -13,8 +14,10 @@ WINDOWS = ("10s", "10min", "6h")
 UNIT = 65_536
 CAP = 1 << 52
 MAX_SAMPLES = 4_096
-# Fewer matured events than this say nothing about what is usual.
-MIN_SAMPLES = 20
+# What is usual for nobody in particular, as that many samples: mean and variance of ln C by window, a guess of ours.
+PRIOR_SAMPLES = 20
+PRIOR_MEANS = (1.0, 2.5, 4.0)
+PRIOR_VARIANCE = 1.0
 # Added to the variance: the logarithm of a counter jitters by about this much for a steady, slow identity.
 FLOOR = 0.15
 MAX_Z = 64
@@ -45,18 +48,17 @@ def _ln(counter: int) -> int:
     return int(log(counter / UNIT) * 1024 + 0.5) if counter > UNIT else 0
 
 
-def summed(sums: Sums, counters: Counters, sign: int = 1) -> Sums:
-    """The sums of ``ln C`` and of its square with one event more (or less: ``sign`` -1), never below 0."""
+def summed(sums: Sums, counters: Counters) -> Sums:
+    """The sums of ``ln C`` and of its square with one event more."""
     a, b, c = logarithms(counters)
-    s = sums
-    return (
-        max(0, s[0] + sign * a),
-        max(0, s[1] + sign * (a * a >> 10)),
-        max(0, s[2] + sign * b),
-        max(0, s[3] + sign * (b * b >> 10)),
-        max(0, s[4] + sign * c),
-        max(0, s[5] + sign * (c * c >> 10)),
-    )
+    s, ss, t, tt, u, uu = sums
+    return (s + a, ss + (a * a >> 10), t + b, tt + (b * b >> 10), u + c, uu + (c * c >> 10))
+
+
+def lessened(sums: Sums, counters: Counters) -> Sums:
+    """The sums with one event less, never below 0."""
+    a, b, c, d, e, f = (max(0, x - y) for x, y in zip(sums, summed(NO_SUMS, counters), strict=True))
+    return (a, b, c, d, e, f)
 
 
 def joined(samples: int, sums: Sums, more: int, others: Sums) -> tuple[int, Sums]:
@@ -69,20 +71,24 @@ def joined(samples: int, sums: Sums, more: int, others: Sums) -> tuple[int, Sums
 
 
 def deviations(counters: Counters, samples: int, sums: Sums) -> tuple[int, int, int]:
-    """``z = (ln C - mean) / sqrt(variance + .15)`` of each counter in 1/1024; 0 while too little is known."""
-    if samples < MIN_SAMPLES:
-        return (0, 0, 0)
-    first, second, third = counters
-    return (
-        _z(first, samples, sums[0], sums[1]),
-        _z(second, samples, sums[2], sums[3]),
-        _z(third, samples, sums[4], sums[5]),
-    )
+    """``z = (ln C - mean) / sqrt(variance + .15)`` of each counter in 1/1024; the prior counts while little is known."""
+    one, two, three = counters
+    a, b, c, d, e, f = _usual(samples, sums)
+    return (_z((log(one) - a) * b), _z((log(two) - c) * d), _z((log(three) - e) * f))
 
 
-def _z(counter: int, samples: int, total: int, squares: int) -> int:
-    unit = 1024 * samples
-    mean = total / unit
-    variance = squares / unit - mean * mean
-    z = (log(max(counter, UNIT) / UNIT) - mean) / sqrt(max(0.0, variance) + FLOOR)
-    return round(min(MAX_Z, max(-MAX_Z, z)) * 1024)
+def _z(z: float) -> int:
+    return int(z * 1024) if -MAX_Z < z < MAX_Z else MAX_Z * 1024 if z > 0 else -MAX_Z * 1024
+
+
+@lru_cache(maxsize=4_096)
+def _usual(samples: int, sums: Sums) -> tuple[float, float, float, float, float, float]:
+    """Mean of the stored counter's logarithm and 1 / deviation, by window; they change only when an epoch matures."""
+    found: list[float] = []
+    for prior, total, squares in zip(PRIOR_MEANS, sums[::2], sums[1::2], strict=True):
+        weight = samples + PRIOR_SAMPLES
+        mean = (total / 1024 + PRIOR_SAMPLES * prior) / weight
+        square = (squares / 1024 + PRIOR_SAMPLES * (prior * prior + PRIOR_VARIANCE)) / weight
+        found += (mean + log(UNIT), 1 / sqrt(max(0.0, square - mean * mean) + FLOOR))
+    a, b, c, d, e, f = found
+    return (a, b, c, d, e, f)

@@ -2,40 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import struct
+from collections.abc import Mapping
+from typing import NamedTuple
 
 MAX_COUNT = 65_535
 MAX_TOTAL = (1 << 32) - 1
 MAX_DISTINCT = 65_535
+_HEAD = struct.Struct("<BIH")
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Counts by code, the total N of all events, and the number U of values that were ever new (evicted ones too)."""
+class InvalidTable(ValueError):
+    """The bytes are not a table in its canonical form."""
+
+
+class Table(NamedTuple):
+    """Counts by 16-bit code, the total N of events, and the number U of values that were ever new (evicted ones too).
+
+    ``raw`` is the table as bytes: it changes only when an epoch matures, but is written at every checkpoint.
+    """
 
     counts: Mapping[int, int]
     total: int
     distinct: int
+    raw: bytes
 
 
-EMPTY_TABLE = Table({}, 0, 0)
+def table(counts: Mapping[int, int], total: int, distinct: int) -> Table:
+    """A table with its bytes: size, N, U, then codes and counts in the order of the codes (little-endian)."""
+    codes = sorted(counts)
+    entries = struct.pack(f"<{2 * len(codes)}H", *codes, *map(counts.__getitem__, codes))
+    return Table(counts, total, distinct, _HEAD.pack(len(codes), total, distinct) + entries)
 
 
-def merged(table: Table, lessons: Iterable[tuple[int, int]], capacity: int) -> Table:
-    """The table with these ``(code, count)`` added; it never holds more than ``capacity`` codes.
+EMPTY_TABLE = table({}, 0, 0)
 
-    The code with the lowest count (then the lowest code) makes room. A count that would pass 65,535 halves the table.
+
+def read(raw: bytes, at: int, capacity: int) -> tuple[Table, int]:
+    """The table that starts at this position, and where it ends.
+
+    Raises:
+        InvalidTable: where it holds more than ``capacity`` codes, an empty count, or codes out of order.
+        struct.error: where it is cut short.
     """
-    counts, total, distinct = dict(table.counts), table.total, table.distinct
-    for code, count in sorted(lessons):
-        if code not in counts:
-            if len(counts) >= capacity:
-                del counts[min(counts, key=lambda known: (counts[known], known))]
-            distinct = min(MAX_DISTINCT, distinct + 1)
-        counts[code] = counts.get(code, 0) + count
+    size, total, distinct = _HEAD.unpack_from(raw, at)
+    flat = struct.unpack_from(f"<{2 * size}H", raw, at + _HEAD.size)
+    codes, numbers = list(flat[:size]), flat[size:]
+    if size > capacity or codes != sorted(set(codes)) or 0 in numbers:
+        raise InvalidTable(f"expected at most {capacity} rising codes, each counted")
+    end = at + _HEAD.size + 4 * size
+    return Table(dict(zip(codes, numbers, strict=True)), total, distinct, raw[at:end]), end
+
+
+def merged(old: Table, lessons: Mapping[int, int], capacity: int) -> Table:
+    """The table with these counts by code added; it never holds more than ``capacity`` codes.
+
+    What was not met this time makes room first, the lowest count before others, then the lowest code. A count or a
+    total that would pass its bound halves the table.
+    """
+    counts, total, distinct, highest = dict(old.counts), old.total, old.distinct, 0
+    for code, count in lessons.items():
+        before = counts.get(code, 0)
+        counts[code] = after = before + count
+        distinct += not before
         total += count
-        while counts[code] > MAX_COUNT or total > MAX_TOTAL:
-            counts = {known: max(1, old >> 1) for known, old in counts.items()}
-            total >>= 1
-    return Table(counts, total, distinct)
+        highest = max(highest, after)
+    if len(counts) > capacity:
+        ranked = sorted([(code in lessons, count, code) for code, count in counts.items()])
+        for _, _, code in ranked[: len(counts) - capacity]:
+            del counts[code]
+    while total > MAX_TOTAL or highest > MAX_COUNT:
+        counts = {code: max(1, count >> 1) for code, count in counts.items()}
+        total, highest = total >> 1, highest >> 1
+    return table(counts, total, min(MAX_DISTINCT, distinct))
