@@ -53,8 +53,6 @@ _SHOWN = frozenset(
 class Cause(Protocol):
     """Why a record was refused: ``reading.Refusal``, ``registry.InvalidGlobal``, or what looks like them."""
 
-    code: str
-
     @property
     def code(self) -> str:
         """The machine-readable cause."""
@@ -69,7 +67,7 @@ class Cause(Protocol):
 
 
 def build(record: Record, cause: Cause) -> tuple[bytes | None, bytes, list[Header]]:
-    """The dead letter of a record: key, value (a DeadLetter as JSON, below 8 KiB) and headers.
+    """The dead letter of a record: key, value (a DeadLetter as JSON, below 32 KiB) and headers.
 
     The value is at most 1,024 characters of the text, and left out where the text holds a secret or a receipt, is not
     UTF-8, or is too long to be looked through. The key is as it came, or None where it could be a secret. The same

@@ -57,17 +57,24 @@ def load_secret(path: Path) -> bytes:
             file, or readable by others than its owner.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        secret = _contents(path).rstrip(b"\r\n")
     except OSError as error:
         raise ConfigurationError(f"cannot read the master secret file {path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        _check_mode(path, os.fstat(descriptor).st_mode)
-        secret = file.read(MAX_SECRET_BYTES + 1).rstrip(b"\r\n")
     if len(secret) < MASTER_BYTES_MIN:
         raise ConfigurationError(_too_short(f"the master secret file {path}"))
     if len(secret) > MAX_SECRET_BYTES:
         raise ConfigurationError(f"the master secret file {path} holds more than {MAX_SECRET_BYTES} bytes")
     return secret
+
+
+def _contents(path: Path) -> bytes:
+    """The file's first bytes, one more than allowed; the mode that is checked is that of the file that is read."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        _check_mode(path, os.fstat(descriptor).st_mode)
+        return os.read(descriptor, MAX_SECRET_BYTES + len(b"\r\n") + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _check_mode(path: Path, mode: int) -> None:

@@ -57,6 +57,7 @@ Code = Literal[
 ]
 MAX_MESSAGE = 1_024
 MAX_FIELD = 128
+MAX_HEADERS = 64
 MAX_VERIFIED_BYTES = 65_536
 _CACHED = 65_536
 _MAX_POINTS = 4_096
@@ -215,13 +216,12 @@ class Reader:
 
     def read_with_headers(self, record: Record, now_ms: int) -> tuple[Ask | Report, AskHeaders]:
         """As ``read``, with the headers that the audit shows."""
-        headers: AskHeaders | None = None
         try:
             value = _sized(record)
             headers = _headers(record)
             return self._read(record, value, headers, now_ms), headers
         except Refusal as refusal:
-            self._address(refusal, record, headers)
+            self._address(refusal, record)
             raise
 
     def _read(self, record: Record, value: bytes, headers: AskHeaders, now_ms: int) -> Ask | Report:
@@ -366,13 +366,13 @@ class Reader:
             rights = self._rights[point.point] = _Rights(point)
         return rights
 
-    def _address(self, refusal: Refusal, record: Record, headers: AskHeaders | None) -> None:
+    def _address(self, refusal: Refusal, record: Record) -> None:
         """Find out for a refusal, whichever check it failed, who may be told of it."""
-        refusal.headers = headers
         value = record.value or b""
-        if headers is None or len(value) > MAX_VERIFIED_BYTES:
-            return
         try:
+            headers = refusal.headers = _headers(record)
+            if len(value) > MAX_VERIFIED_BYTES:
+                return
             refusal.point = self._verified(record, value, headers)
             self._check_reply(headers, refusal.point)
         except Refusal:
@@ -488,6 +488,8 @@ def _sized(record: Record) -> bytes:
 
 
 def _headers(record: Record) -> AskHeaders:
+    if len(record.headers) > MAX_HEADERS:
+        raise Refusal("bad-headers", f"expected at most {MAX_HEADERS} headers", "headers")
     try:
         return decode_ask(record.headers)
     except InvalidHeaders as error:
