@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Consumer, TopicPartition
 
+from streams.kafka.bounds import bounds
 from streams.kafka.clients import Conf
 from streams.kafka.errors import Faults
 from streams.kafka.records import record_of
@@ -66,14 +67,13 @@ class Follower:
         now = self.followed
         return [each for each in controls if followed.get(each.partition, 0) == now.get(each.partition)]
 
-    def bounds(self, topic: str, partition: int, timeout_s: float) -> tuple[int, int]:
-        """First offset and high watermark, asked now.
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """First offset and high watermark of any partition, asked now.
 
         Raises:
-            KafkaException: no answer.
+            KafkaFailed: no answer.
         """
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_s)
-        return low, high
+        return bounds(self._consumer, topic, partition)
 
     def close(self) -> None:
         """Release the consumer."""

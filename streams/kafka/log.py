@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
 from schemas.topics import topic
 from stayhand.headers import Header
 from streams.kafka import positions
-from streams.kafka.clients import REQUEST_TIMEOUT_MS, Clients
-from streams.kafka.errors import Faults, OffsetGone, error_of, logger
+from streams.kafka.clients import Clients
+from streams.kafka.errors import Faults, OffsetGone, logger
 from streams.kafka.follower import Follower
 from streams.kafka.group import Member
 from streams.kafka.lookup import Lookup
@@ -24,7 +24,6 @@ from streams.ports import Answer, Batch, InputGone, KafkaFailed, Kind, Listener,
 
 # While no action is there, controls are looked for this often; costs .7 % of a core.
 SLICE_S = 0.005
-_TIMEOUT_S = REQUEST_TIMEOUT_MS / 1000
 _ALIKE: tuple[Kind, ...] = ("actions", "controls", "state", "audit")
 
 
@@ -137,7 +136,7 @@ class KafkaLog:
         try:
             yield
         except OffsetGone as gone:
-            low, high = self._bounds(gone.topic, gone.partition)
+            low, high = self._follower.bounds(gone.topic, gone.partition)
             raise InputGone(gone.topic, gone.partition, gone.offset, low, high) from gone
 
     def read(self, kind: Kind, partition: int, start: int, end: int, *, committed: bool = False) -> Iterator[Record]:
@@ -147,13 +146,7 @@ class KafkaLog:
 
     def bounds(self, kind: Kind, partition: int) -> tuple[int, int]:
         """The first offset and the high watermark."""
-        return self._bounds(self._names[kind], partition)
-
-    def _bounds(self, name: str, partition: int) -> tuple[int, int]:
-        try:
-            return self._follower.bounds(name, partition, _TIMEOUT_S)
-        except KafkaException as error:
-            raise KafkaFailed(f"bounds of {name}/{partition}: {error_of(error).str()}") from error
+        return self._follower.bounds(self._names[kind], partition)
 
     def follow(self, partition: int, controls_next: int) -> None:
         """Let polls return this partition's controls from here on."""

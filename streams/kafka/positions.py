@@ -12,8 +12,8 @@ _SEPARATOR = "|"
 
 
 def encode(position: Position) -> str:
-    """``worker|term|audit_next``; Kafka allows 4,096 bytes (``offset.metadata.max.bytes``)."""
-    return _SEPARATOR.join((position.worker, str(position.term), str(position.audit_next)))
+    """``worker|term|audit_next|audit_term``; Kafka allows 4,096 bytes (``offset.metadata.max.bytes``)."""
+    return _SEPARATOR.join(map(str, (position.worker, position.term, position.audit_next, position.audit_term)))
 
 
 def decode(actions_next: int, controls_next: int, metadata: str | None) -> Position:
@@ -28,10 +28,17 @@ def decode(actions_next: int, controls_next: int, metadata: str | None) -> Posit
         # An operator's tool moved the offsets: they count, but no owner stands beside them.
         return Position(actions_next, max(controls_next, -1))
     try:
-        worker, term, audit_next = metadata.rsplit(_SEPARATOR, 2)
-        return Position(actions_next, max(controls_next, -1), int(audit_next), int(term), worker)
+        worker, term, audit_next, audit_term = metadata.rsplit(_SEPARATOR, 3)
+        return Position(
+            actions_next=actions_next,
+            controls_next=max(controls_next, -1),
+            audit_next=int(audit_next),
+            audit_term=int(audit_term),
+            term=int(term),
+            worker=worker,
+        )
     except ValueError as error:
-        raise KafkaFailed(f"commit metadata {metadata[:64]!r}: expected worker|term|audit_next") from error
+        raise KafkaFailed(f"commit metadata {metadata[:64]!r}: expected worker|term|audit_next|audit_term") from error
 
 
 def offsets(actions: str, controls: str, positions: Mapping[int, Position]) -> list[TopicPartition]:

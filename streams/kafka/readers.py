@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from streams.kafka.clients import REQUEST_TIMEOUT_MS, Clients
+from streams.kafka.bounds import bounds
+from streams.kafka.clients import Clients
 from streams.kafka.errors import Faults
 from streams.kafka.records import record_of
 from streams.ports import KafkaFailed, Record
@@ -41,13 +42,9 @@ class Readers:
         """The last stable offset: behind it stands an unfinished transaction, or nothing."""
         reader = self._take(committed=True)
         try:
-            place = TopicPartition(topic, partition)
-            _, stable = reader.consumer.get_watermark_offsets(place, timeout=REQUEST_TIMEOUT_MS / 1000)
-        except KafkaException as error:
-            raise KafkaFailed(f"last stable offset of {topic}/{partition}: {error}") from error
+            return bounds(reader.consumer, topic, partition)[1]
         finally:
             self._idle[True].append(reader)
-        return stable
 
     def read(self, topic: str, partition: int, start: int, end: int, *, committed: bool) -> Iterator[Record]:
         """The records from ``start`` to before ``end``; gaps (compaction, transaction marks) are skipped.

@@ -1,0 +1,31 @@
+"""A partition's first offset and its end as a consumer sees it: high watermark, or last stable offset."""
+
+from __future__ import annotations
+
+import time
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from streams.kafka.clients import REQUEST_TIMEOUT_MS
+from streams.kafka.errors import PASSING, error_of
+from streams.ports import KafkaFailed
+
+_AGAIN_S = 0.02
+
+
+def bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """Ask the leader now, and again for 10 s where it is still to be found.
+
+    Raises:
+        KafkaFailed: no answer.
+    """
+    until_s = time.monotonic() + REQUEST_TIMEOUT_MS / 1000
+    while True:
+        try:
+            left_s = max(0.1, until_s - time.monotonic())
+            return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=left_s)
+        except KafkaException as error:
+            cause = error_of(error)
+            if cause.code() not in PASSING or time.monotonic() > until_s:
+                raise KafkaFailed(f"bounds of {topic}/{partition}: {cause.str()}") from error
+            time.sleep(_AGAIN_S)
