@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import cel
 
+ValueOf = Callable[[str, "frozenset[str] | None"], Any]
 MAX_CONDITION = 2_048
 MAX_COMPREHENSIONS = 4
-_COMPREHENSION = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_COMPREHENSION = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _STRING = re.compile(r"""[rR]"[^"\n]*"|[rR]'[^'\n]*'|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
+# A map is walked in no fixed order, so what builds a list of it could decide differently each time.
+_UNORDERED = re.compile(r"\.\s*(map|filter)\s*\(")
 _DYNAMIC_PATTERN = re.compile(r"\bmatches\s*\(\s*[^\"\s]")
 _FUNCTIONS = frozenset(
     (
-        *("size", "contains", "startsWith", "endsWith", "matches", "has", "type"),
-        *("all", "exists", "exists_one", "map", "filter"),
+        *("size", "contains", "startsWith", "endsWith", "matches", "type"),
         *("int", "uint", "double", "string", "bool", "timestamp", "duration"),
         *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
         *("getHours", "getMinutes", "getSeconds"),
@@ -33,6 +35,12 @@ class InvalidCondition(ValueError):
 class ConditionFailed(Exception):
     """The condition could not be evaluated, or gave something other than true or false."""
 
+    def __init__(self, kind: str, message: str) -> None:
+        """Carry the kind of error, such as KeyError for a field that is not there."""
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+        self.message = message
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -42,7 +50,7 @@ class Condition:
     program: Any
     reads: tuple[tuple[str, frozenset[str] | None], ...]
 
-    def holds(self, value_of: Callable[[str, frozenset[str] | None], Any]) -> bool:
+    def holds(self, value_of: ValueOf) -> bool:
         """Evaluate over ``value_of(variable, fields)``.
 
         Raises:
@@ -53,9 +61,9 @@ class Condition:
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
         except BaseException as error:  # noqa: BLE001  a panic of the native library is no Exception
-            raise ConditionFailed(type(error).__name__) from None
+            raise ConditionFailed(type(error).__name__, str(error)) from None
         if result is not True and result is not False:
-            raise ConditionFailed(f"gave {type(result).__name__}, not a boolean")
+            raise ConditionFailed("TypeError", f"expected true or false, not {type(result).__name__}")
         return result
 
     def reads_field(self, variable: str, field: str) -> bool:
@@ -63,8 +71,12 @@ class Condition:
         return any(name == variable and (fields is None or field in fields) for name, fields in self.reads)
 
 
-def compile_condition(source: str, fields: Mapping[str, frozenset[str] | None]) -> Condition:
+def compile_condition(
+    source: str, fields: Mapping[str, frozenset[str] | None], samples: Sequence[ValueOf] = ()
+) -> Condition:
     """Compile ``source``; ``fields`` gives each variable's known fields, None where any may be there.
+
+    ``samples`` are asks to try it on: a condition that is a mistake of types on each of them is refused.
 
     Evaluation has no budget of its own, so the shape is bounded here: at most 2,048 characters and 4 comprehensions,
     none inside another (a list of the action has at most some thousand items), patterns only as literals.
@@ -86,7 +98,9 @@ def compile_condition(source: str, fields: Mapping[str, frozenset[str] | None]) 
         raise InvalidCondition(f"expected CEL: {_first_line(error)}") from None
     bound = set(_COMPREHENSION.findall(bare))
     _known_functions(program)
-    return Condition(source, program, _reads(program, bare, bound, fields))
+    condition = Condition(source, program, _reads(program, bare, bound, fields))
+    _tried(condition, samples)
+    return condition
 
 
 def plain(value: Any) -> Any:
@@ -100,12 +114,30 @@ def plain(value: Any) -> Any:
     return value
 
 
+def _tried(condition: Condition, samples: Sequence[ValueOf]) -> None:
+    """A missing field may be there another time; a wrong type on every sample will not mend itself."""
+    told = ""
+    for sample in samples:
+        try:
+            condition.holds(sample)
+        except ConditionFailed as error:
+            if error.kind not in {"TypeError", "RuntimeError"}:
+                return
+            told = error.message.partition(". ")[0]
+        else:
+            return
+    if told:
+        raise InvalidCondition(f"expected a condition that can be evaluated: {told[:200]}")
+
+
 def _bounded(bare: str) -> None:
     spans = [(match.start(), _closing(bare, bare.index("(", match.start()))) for match in _COMPREHENSION.finditer(bare)]
     if len(spans) > MAX_COMPREHENSIONS:
         raise InvalidCondition(f"expected at most {MAX_COMPREHENSIONS} comprehensions")
     if any(start < inner < end for start, end in spans for inner, _ in spans):
         raise InvalidCondition("expected no comprehension inside another")
+    if found := _UNORDERED.search(bare):
+        raise InvalidCondition(f"expected all, exists or exists_one instead of {found[1]}()")
     if _DYNAMIC_PATTERN.search(bare):
         raise InvalidCondition("expected a literal pattern in matches()")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from models.effects import MoveHold
 from schemas.documents import (
     MAX_FACTS_BYTES,
     MAX_GRANTS,
@@ -165,9 +166,17 @@ def without_hold(facts: Facts, hold_id: str) -> Facts:
     return facts.model_copy(update={"holds": tuple(h for h in facts.holds if h.hold_id != hold_id)})
 
 
-def moved_hold(facts: Facts, hold_id: str, changes: dict[str, Any]) -> Facts:
-    """The hold answers elsewhere: ``changes`` are fields of its reply address."""
-    holds = tuple(h.model_copy(update=changes) if h.hold_id == hold_id else h for h in facts.holds)
+def moved_hold(facts: Facts, to: MoveHold) -> Facts:
+    """The hold answers elsewhere; unchanged where it is gone already."""
+    changes = {
+        "actions_offset": to.actions_offset,
+        "correlation_id": to.correlation_id,
+        "reply_topic": to.reply_topic,
+        "reply_partition": to.reply_partition,
+        "point": to.point,
+        "key_id": to.key_id,
+    }
+    holds = tuple(hold.model_copy(update=changes) if hold.hold_id == to.hold_id else hold for hold in facts.holds)
     return facts.model_copy(update={"holds": holds})
 
 

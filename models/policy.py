@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from models.conditions import Condition, InvalidCondition, compile_condition
 from models.reasons import ReasonBody, reason
+from models.samples import samples
 from models.strictyaml import InvalidPack, Node, read_yaml
 from stayhand import canonical
 from stayhand.wire import MAX_MESSAGE, PolicyRef, Severity
@@ -19,6 +20,7 @@ MAX_RULES = 256
 MAX_LISTS = 16
 MAX_LIST_ITEMS = 256
 MAX_CACHED_NAMES = 4_096
+_SAMPLES = tuple(sample.value for sample in samples())
 _ID = r"[a-z0-9][a-z0-9._-]{0,63}"
 _VERDICTS = ("permit", "slow", "guide", "block")
 _FACTS = [
@@ -200,7 +202,7 @@ def _facts_kept(fields: frozenset[str] | None) -> bool:
 
 def _condition(node: Node, known: dict[str, frozenset[str] | None]) -> Condition:
     try:
-        return compile_condition(node.text(8_192), known)
+        return compile_condition(node.text(8_192), known, _SAMPLES)
     except InvalidCondition as error:
         raise node.wrong(str(error)) from None
 

@@ -148,8 +148,8 @@ def read_yaml(source: str) -> Node:
         _survey(source)
         node = yaml.compose(source, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise InvalidPack(0 if mark is None else mark.line + 1, "pack", f"expected YAML: {error.problem}") from None
+        line: int = getattr(error.problem_mark, "line", 0) + 1
+        raise InvalidPack(line, "pack", f"expected YAML: {error.problem}") from None
     except (yaml.YAMLError, UnicodeError) as error:
         raise InvalidPack(1, "pack", f"expected YAML: {str(error).splitlines()[0]}") from None
     if node is None:
@@ -161,7 +161,7 @@ def _survey(source: str) -> None:
     depth = 0
     for event in yaml.parse(source, Loader=_LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        line = event.start_mark.line + 1
+        line: int = getattr(event.start_mark, "line", 0) + 1
         if depth > MAX_NESTING:
             raise InvalidPack(line, "pack", f"expected nesting of at most {MAX_NESTING}")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):

@@ -7,13 +7,13 @@ is in `Ruling.facts`, so `redecide` makes the same decision from an audit record
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from models import reasons
-from models.baseline import EMPTY, Baseline, InvalidBaseline, decode, seen_before
+from models.ask import NEW, Ask, Ruling, State, World
+from models.baseline import EMPTY, Baseline, InvalidBaseline, decode
+from models.body import VERDICTS, decision_body
 from models.effects import (
     Apply,
     Effect,
@@ -28,11 +28,8 @@ from models.effects import (
     effect_json,
 )
 from models.event import (
-    Features,
-    Scores,
     features,
     features_from_json,
-    features_json,
     lesson,
     observe,
     score,
@@ -41,44 +38,29 @@ from models.event import (
     taught_from,
 )
 from models.facts import (
-    NO_FACTS,
     BrokenEffect,
     ControlRefused,
     InvalidFacts,
-    argument_digest,
     controlled,
     decode_facts,
     encode_facts,
     find_hold,
     fits,
-    held_under,
-    key_digest,
     moved_hold,
     pruned,
-    resource_name,
     spent,
-    usable_grant,
     with_hold,
     with_key,
     without_hold,
 )
-from models.judge import BLOCK, SLOW, Judged, blocked, judge, judge_answer, obey
+from models.given import facts_for, identity_facts, world_facts
+from models.holds import admitted, consequences, planned
+from models.judge import SLOW, judge, judge_answer, obey
 from models.policy import CompiledPack
-from models.prior import Prior
 from models.scene import Scene, Used
-from schemas.documents import (
-    Approve,
-    Control,
-    Deny,
-    EnforcementPoint,
-    Facts,
-    HoldFact,
-    Import,
-    KillSwitch,
-    Reset,
-)
+from schemas.documents import Approve, Control, Deny, EnforcementPoint, Facts, Import, Reset
 from stayhand import canonical
-from stayhand.wire import OutcomeResult, PendingAction, Verdict
+from stayhand.wire import OutcomeResult, PendingAction
 
 __all__ = [
     "NEW",
@@ -105,100 +87,37 @@ __all__ = [
     "settle",
 ]
 
-_VERDICTS: tuple[Verdict, ...] = ("permit", "slow", "guide", "block")
 # Where a pack has no band for slow: learn below this total (1/1024).
 _LEARN_BELOW = 12 * 1_024
-_CLOSED = ("closed",)
 
 
 class WrongPack(ValueError):
     """The record was decided by another pack than the one given."""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """All that is kept of one identity: what was learned, and what is true now."""
-
-    baseline: Baseline
-    facts: Facts
-
-
-NEW = State(EMPTY, NO_FACTS)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One pending action with what its record said; ``at_ms`` is the append time."""
-
-    identity: str
-    action: PendingAction
-    at_ms: int
-    ce_id: str
-    decision_id: str
-    actions_offset: int
-    late: bool
-    point: EnforcementPoint
-    key_id: str
-    correlation_id: bytes
-    reply_topic: str
-    reply_partition: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What holds for everybody, narrowed to one ask: packs, prior, the switch and observe mode that apply to it."""
-
-    pack: CompiledPack
-    shadow: CompiledPack | None
-    prior: Prior
-    switch: KillSwitch | None
-    observe: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """What was decided, why, and what follows from it.
-
-    Attributes:
-        facts: what was used beside features and action; JSON, without floats.
-        decision: the body of the decision; JSON, without floats, minimal.
-        shadow: what the shadow pack would have said; never part of the decision.
-        effects: for `settle`, in order.
-        taught: what the receipt carries, None where nothing was learned.
-        waits: the answer must wait for the commit that contains the effects.
-    """
-
-    features: Features
-    scores: Scores
-    facts: dict[str, Any]
-    decision: dict[str, Any]
-    shadow: dict[str, Any] | None
-    effects: list[Effect]
-    taught: bytes | None
-    waits: bool
-
-
 def decide(state: State, ask: Ask, world: World) -> Ruling:
     """Rule on a fresh ask; the same arguments give the same ruling."""
     seen = features(state.baseline, ask.action, ask.at_ms, world.prior)
     scores = score(seen)
-    used = _used(state, ask, world, seen.at_ms)
-    scene = _scene(ask, used, scores, seen.impact, world.pack)
+    used = facts_for(state, ask, world, seen.at_ms)
+    name = ask.action.action.name
+    point, lists = ask.point.point, world.pack.lists
+    scene = Scene(ask.identity, name, ask.action, used, scores, seen.impact, point, ask.late, lists)
     judged = obey(judge(world.pack, scene), ask.point.obligations)
     if judged.failed:
         used["failed_rules"] = list(judged.failed)
-    hold = _hold(state, ask, judged, used, seen, world.pack)
-    judged = _admitted(judged, scene)
+    plan = planned(state, ask, judged, used, seen, world.pack)
+    judged = admitted(judged, scene)
     effects: list[Effect] = []
     teach: bytes | None = None
     if "repeated" not in used:
         learn = judged.severity <= SLOW and scores.total < _slow_at(world.pack)
         note = lesson(seen, scores, ask.ce_id, learn)
         effects.append(Observe(note))
-        effects.extend(_consequences(ask, judged, used, hold))
+        effects.extend(consequences(ask, judged, used, plan))
         teach = taught(note) if learn else None
     waits = any(isinstance(effect, Spend) for effect in effects)
-    decision = _decision(ask.decision_id, judged, used, world.pack)
+    decision = decision_body(ask.decision_id, judged, used, world.pack)
     return Ruling(seen, scores, used, decision, _shadowed(world.shadow, scene), effects, teach, waits)
 
 
@@ -222,8 +141,8 @@ def answer_hold(
         return None
     seen = features_from_json(hold.features)
     scores = score(seen)
-    used = _facts_used(state, max(at_ms, state.baseline.last_ms))
-    _world_used(used, world, point)
+    used = identity_facts(state, max(at_ms, state.baseline.last_ms))
+    world_facts(used, world, point)
     used["answer"] = {
         "kind": control.kind,
         "hold_id": hold.hold_id,
@@ -241,7 +160,7 @@ def answer_hold(
     allowed = judged.severity <= SLOW
     if allowed and hold.idempotency_key:
         effects.append(Key(hold.idempotency_key))
-    decision = _decision(decision_id, judged, used, world.pack)
+    decision = decision_body(decision_id, judged, used, world.pack)
     return Ruling(seen, scores, used, decision, None, effects, None, allowed)
 
 
@@ -307,8 +226,8 @@ def redecide(record: Mapping[str, Any], pack: CompiledPack) -> bytes:
     if record["kind"] == "final":
         judged = judge_answer(pack, scene)
     else:
-        judged = _admitted(obey(judge(pack, scene), scene.used["point"]["obligations"]), scene)
-    return canonical.canonical(_decision(record["decision"]["decision_id"], judged, scene.used, pack))
+        judged = admitted(obey(judge(pack, scene), scene.used["point"]["obligations"]), scene)
+    return canonical.canonical(decision_body(record["decision"]["decision_id"], judged, scene.used, pack))
 
 
 def redecide_shadow(record: Mapping[str, Any], shadow: CompiledPack) -> dict[str, Any] | None:
@@ -328,217 +247,12 @@ def _recorded(record: Mapping[str, Any], pack: CompiledPack) -> Scene:
     return Scene(record["identity"], name, action, used, score(seen), seen.impact, point, late, pack.lists)
 
 
-def _scene(ask: Ask, used: Used, scores: Scores, impact: int, pack: CompiledPack) -> Scene:
-    name = ask.action.action.name
-    return Scene(ask.identity, name, ask.action, used, scores, impact, ask.point.point, ask.late, pack.lists)
-
-
-def _used(state: State, ask: Ask, world: World, at_ms: int) -> Used:
-    """The facts that this decision may use; what is empty is left out."""
-    used = _facts_used(state, at_ms)
-    _world_used(used, world, ask.point)
-    if seen_before(state.baseline, ask.ce_id):
-        used["repeated"] = True
-    facts = state.facts
-    if facts is NO_FACTS:
-        return used
-    # A late ask spends nothing, so it must not lean on what it would have to spend.
-    grant = usable_grant(facts, ask.action, at_ms, spendable=not ask.late)
-    if grant is not None:
-        used["grant"] = grant.model_dump(mode="json")
-    key = ask.action.context.idempotency_key
-    if key and (facts.spent_keys or facts.holds):
-        _key_used(used, facts, key_digest(key), ask.action, at_ms)
-    return used
-
-
-def _facts_used(state: State, at_ms: int) -> Used:
-    used: Used = {"at_ms": at_ms}
-    facts, first_ms = state.facts, state.baseline.first_seen_ms
-    if facts.first_seen_ms and (not first_ms or facts.first_seen_ms < first_ms):
-        first_ms = facts.first_seen_ms
-    if first_ms:
-        used["first_seen_ms"] = first_ms
-    if facts is NO_FACTS:
-        return used
-    for name in ("registered", "owner", "group", "offboarded"):
-        if value := getattr(facts, name):
-            used[name] = value
-    if facts.credential_issued_at_ms is not None:
-        used["credential_issued_at_ms"] = facts.credential_issued_at_ms
-    if facts.frozen is not None:
-        used["frozen"] = facts.frozen.model_dump(mode="json")
-    if grants := sum(grant.not_before_ms <= at_ms < grant.expires_at_ms for grant in facts.grants):
-        used["grants"] = grants
-    if holds := sum(at_ms < hold.expires_at_ms for hold in facts.holds):
-        used["holds"] = holds
-    return used
-
-
-def _world_used(used: Used, world: World, point: EnforcementPoint | None) -> None:
-    if point is not None:
-        used["point"] = {
-            "obligations": list(point.obligations),
-            "fallbacks": list(point.fallbacks),
-            "fallback_lease_ms": point.fallback_lease_ms,
-        }
-    if world.observe or (point is not None and point.observe):
-        used["observe"] = True
-    if world.switch is not None:
-        used["switch"] = world.switch.model_dump(mode="json")
-
-
-def _key_used(used: Used, facts: Facts, digest: str, action: PendingAction, at_ms: int) -> None:
-    if digest in facts.spent_keys:
-        used["key_spent"] = True
-        return
-    hold = held_under(facts, digest, at_ms)
-    if hold is None:
-        return
-    # The answer goes to whoever repeats the ask, so it must be the very same one.
-    bound = (action.action.name, resource_name(action), argument_digest(action))
-    if (hold.action, hold.resource, hold.argument_digest) == bound:
-        used["held"] = {"hold_id": hold.hold_id, "expires_at_ms": hold.expires_at_ms}
-    else:
-        used["key_reused"] = True
-
-
-def _hold(state: State, ask: Ask, judged: Judged, used: Used, seen: Features, pack: CompiledPack) -> HoldFact | None:
-    """The hold that this ask needs; where it does not fit, ``used`` says so."""
-    if not judged.approval_ms or ask.late or "observe" in used or "held" in used:
-        return None
-    hold = HoldFact(
-        hold_id=_hold_id(ask.decision_id),
-        actions_offset=ask.actions_offset,
-        correlation_id=ask.correlation_id.hex(),
-        reply_topic=ask.reply_topic,
-        reply_partition=ask.reply_partition,
-        point=ask.point.point,
-        key_id=ask.key_id,
-        expires_at_ms=used["at_ms"] + judged.approval_ms,
-        policy=pack.hash,
-        idempotency_key=key_digest(key) if (key := ask.action.context.idempotency_key) else "",
-        action=ask.action.action.name,
-        resource=resource_name(ask.action),
-        argument_digest=argument_digest(ask.action),
-        features=features_json(seen),
-    )
-    if fits(with_hold(pruned(state.facts, used["at_ms"]), hold)):
-        return hold
-    used["no_room"] = True
-    return None
-
-
-def _hold_id(decision_id: str) -> str:
-    return hashlib.sha256(b"hold|" + decision_id.encode()).hexdigest()[:16]
-
-
-def _admitted(judged: Judged, scene: Scene) -> Judged:
-    """An approval that cannot be waited for is a block."""
-    if not judged.approval_ms or "observe" in scene.used:
-        return judged
-    if scene.late:
-        return blocked(judged, reasons.TOO_LATE)
-    if "no_room" in scene.used:
-        return blocked(judged, reasons.HOLDS_FULL)
-    return judged
-
-
-def _consequences(ask: Ask, judged: Judged, used: Used, hold: HoldFact | None) -> list[Effect]:
-    """What is held or spent. In observe mode nothing is: what would have been asked for was not."""
-    if ask.late or judged.severity == BLOCK or "observe" in used:
-        return []
-    effects: list[Effect] = []
-    held = used.get("held")
-    grant = used.get("grant")
-    if hold is not None:
-        effects.append(Hold(hold, used["at_ms"]))
-    elif held is not None and judged.approval_ms:
-        effects.append(_move(held["hold_id"], ask))
-    elif held is not None:
-        effects.append(Unhold(held["hold_id"]))
-    if judged.grant_used and grant is not None and grant["uses_left"] is not None:
-        effects.append(Spend(grant["grant_id"]))
-        key = ask.action.context.idempotency_key
-        if key and not judged.approval_ms:
-            effects.append(Key(key_digest(key)))
-    return effects
-
-
-def _move(hold_id: str, ask: Ask) -> MoveHold:
-    return MoveHold(
-        hold_id=hold_id,
-        actions_offset=ask.actions_offset,
-        correlation_id=ask.correlation_id.hex(),
-        reply_topic=ask.reply_topic,
-        reply_partition=ask.reply_partition,
-        point=ask.point.point,
-        key_id=ask.key_id,
-    )
-
-
-def _decision(decision_id: str, judged: Judged, used: Used, pack: CompiledPack) -> dict[str, Any]:
-    """The body as `stayhand.wire.Decision` reads it; an empty field is left out, ``final`` never is."""
-    verdict = _VERDICTS[judged.severity]
-    body: dict[str, Any] = {"decision_id": decision_id, "verdict": verdict, "final": True, "policy": pack.ref_body}
-    body["fallback"] = _lease(judged, used)
-    if judged.reasons:
-        body["reasons"] = list(judged.reasons)
-    if "observe" in used and not judged.operator:
-        body["verdict"] = "permit"
-        body["would_be"] = verdict
-        return body
-    duties = _obligations(decision_id, judged, used)
-    if duties:
-        body["obligations"] = duties
-    if judged.approval_ms:
-        body["final"] = False
-    return body
-
-
-def _lease(judged: Judged, used: Used) -> dict[str, Any]:
-    """What the point may do without an answer; an operator's stop must not be slept through, so it leases nothing."""
-    point = used.get("point")
-    if point is None or judged.operator:
-        return {"modes": list(_CLOSED), "expires_at_ms": used["at_ms"]}
-    return {"modes": point["fallbacks"], "expires_at_ms": used["at_ms"] + point["fallback_lease_ms"]}
-
-
-def _obligations(decision_id: str, judged: Judged, used: Used) -> list[dict[str, Any]]:
-    duties: list[dict[str, Any]] = []
-    if judged.wait_ms:
-        duties.append({"type": "wait", "wait_ms": judged.wait_ms})
-    duties.extend({"type": "message", "text": text} for text in judged.messages)
-    duties.extend({"type": "reconfirm", "text": text} for text in judged.reconfirms)
-    if judged.approval_ms:
-        held = used.get("held")
-        duties.append(
-            {
-                "type": "approval",
-                "hold_id": held["hold_id"] if held else _hold_id(decision_id),
-                "expires_at_ms": held["expires_at_ms"] if held else used["at_ms"] + judged.approval_ms,
-            }
-        )
-    return duties
-
-
 def _shadowed(shadow: CompiledPack | None, scene: Scene) -> dict[str, Any] | None:
     """The shadow pack's verdict on the same scene; holds and grants are the active pack's and are not touched."""
     if shadow is None:
         return None
-    seen = Scene(
-        scene.identity,
-        scene.name,
-        scene.action,
-        scene.used,
-        scene.scores,
-        scene.impact,
-        scene.point,
-        scene.late,
-        shadow.lists,
-    )
-    judged = obey(judge(shadow, seen), scene.used["point"]["obligations"])
-    told: dict[str, Any] = {"policy": shadow.ref_body, "verdict": _VERDICTS[judged.severity]}
+    judged = obey(judge(shadow, replace(scene, lists=shadow.lists)), scene.used["point"]["obligations"])
+    told: dict[str, Any] = {"policy": shadow.ref_body, "verdict": VERDICTS[judged.severity]}
     if judged.reasons:
         told["reasons"] = [said["code"] for said in judged.reasons]
     if judged.approval_ms:
@@ -586,8 +300,7 @@ def _changed(facts: Facts, effect: Spend | Hold | MoveHold | Unhold | Key) -> Fa
     if isinstance(effect, Unhold):
         return without_hold(facts, effect.hold_id)
     if isinstance(effect, MoveHold):
-        changes = {name: getattr(effect, name) for name in MoveHold.__slots__ if name != "hold_id"}
-        return _within(moved_hold(facts, effect.hold_id, changes))
+        return _within(moved_hold(facts, effect))
     return _within(with_hold(pruned(facts, effect.at_ms), effect.hold))
 
 
