@@ -62,8 +62,11 @@ class Clients:
         return self._consumer(faults, purpose)
 
     def follower(self, faults: Faults) -> Conf:
-        """Reads controls and global by assignment alone."""
-        return self._consumer(faults, {})
+        """Reads controls and global by assignment alone.
+
+        A partition that is added is fetched only when the fetch under way has come back, hence the shorter wait.
+        """
+        return self._consumer(faults, {"fetch.wait.max.ms": 100})
 
     def reader(self, faults: Faults, *, committed: bool) -> Conf:
         """Reads a stretch of one partition; a short wait, for only an empty fetch tells the end of a log."""

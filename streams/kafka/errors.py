@@ -53,18 +53,20 @@ class OffsetGone(Exception):
 
 
 class Faults:
-    """Hears a client's errors: tells them once each time they change, and keeps the one that ends the client."""
+    """Hears a client's errors: tells them once each time they change, and says what they mean."""
 
-    def __init__(self, client: str) -> None:
-        """Name the client in the log."""
+    def __init__(self, client: str, *, fatal_is_fenced: bool = False) -> None:
+        """Name the client in the log.
+
+        ``fatal_is_fenced``: a static member of a classic group meets one fatal error alone, and librdkafka then hides
+        its code: another member has its name.
+        """
         self._client = client
+        self._fenced = FENCED | {KafkaError._FATAL} if fatal_is_fenced else FENCED  # noqa: SLF001
         self._last_code: int | None = None
-        self.fatal: KafkaError | None = None
 
     def hear(self, error: KafkaError) -> None:
         """What librdkafka calls with each error (``error_cb``)."""
-        if error.fatal():
-            self.fatal = error
         if error.code() != self._last_code:
             self._last_code = error.code()
             logger.warning("%s: %s", self._client, error.str())
@@ -89,9 +91,8 @@ class Faults:
 
     def translate(self, error: KafkaError, doing: str) -> Fenced | KafkaFailed:
         """The exception that an error is for a worker which was ``doing`` something."""
-        cause = self.fatal if self.fatal is not None and error.code() == KafkaError._FATAL else error  # noqa: SLF001
-        message = f"{doing}: {cause.str()} ({cause.name()})"
-        return Fenced(message) if cause.code() in FENCED else KafkaFailed(message)
+        message = f"{doing}: {error.str()} ({error.name()})"
+        return Fenced(message) if error.code() in self._fenced else KafkaFailed(message)
 
 
 def error_of(raised: KafkaException) -> KafkaError:

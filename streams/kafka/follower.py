@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.kafka.bounds import bounds
 from streams.kafka.clients import Conf
 from streams.kafka.errors import Faults
 from streams.kafka.records import record_of
@@ -66,14 +65,6 @@ class Follower:
         """Of these controls, those whose partition has been followed without a break since ``followed``."""
         now = self.followed
         return [each for each in controls if followed.get(each.partition, 0) == now.get(each.partition)]
-
-    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """First offset and high watermark of any partition, asked now.
-
-        Raises:
-            KafkaFailed: no answer.
-        """
-        return bounds(self._consumer, topic, partition)
 
     def close(self) -> None:
         """Release the consumer."""

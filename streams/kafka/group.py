@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from streams.kafka.clients import Conf
 from streams.kafka.errors import Faults, error_of
-from streams.ports import Listener
+from streams.ports import Fenced, Listener
 
 _CACHED_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What one assignment gave: the group's metadata as it was then, and by partition the term committed under it."""
+
+    metadata: Any
+    terms: Mapping[int, int]
 
 
 class Member:
     """One static member of the group; the listener is called from within ``poll`` alone.
 
     ``changes`` counts rebalances: what was polled before one is not this worker's any more after it.
+
+    A checkpoint that began before partitions were lost must not be taken for one of the member that joined anew: a
+    partition is written for only under the term that was committed for it since it was assigned, and with the group's
+    metadata of that assignment.
     """
 
     def __init__(self, conf: Conf, faults: Faults, topic: str) -> None:
@@ -26,6 +39,7 @@ class Member:
         self._faults, self._topic = faults, topic
         self._failure: BaseException | None = None
         self._closing = False
+        self._held: _Held | None = None
         self.changes = 0
         self.owned: frozenset[int] = frozenset()
 
@@ -34,12 +48,13 @@ class Member:
 
         def assigned(_: Consumer, given: list[TopicPartition]) -> None:
             partitions = sorted(each.partition for each in given)
-            self._call(lambda: self._assign(listener.assigned(partitions)))
+            self._call(lambda: self._assign(listener, partitions))
 
         def revoked(_: Consumer, taken: list[TopicPartition]) -> None:
             self._call(lambda: self._give_up(listener.revoked, taken))
 
         def lost(_: Consumer, taken: list[TopicPartition]) -> None:
+            self._held = None
             self._call(lambda: self._give_up(listener.lost, taken))
 
         self._consumer.subscribe([self._topic], on_assign=assigned, on_revoke=revoked, on_lost=lost)
@@ -48,21 +63,26 @@ class Member:
         """Run a listener's method; its exception waits for the end of the poll, with nothing assigned."""
         self.changes += 1
         if self._closing or self._failure is not None:
+            self._held = None
             self._consumer.unassign()
             return
         try:
             step()
         except BaseException as error:  # noqa: BLE001 - raised again by poll
             self._failure = error
+            self._held = None
             self._consumer.unassign()
 
-    def _assign(self, starts: Mapping[int, int]) -> None:
+    def _assign(self, listener: Listener, partitions: Sequence[int]) -> None:
+        self._held = _Held(self._consumer.consumer_group_metadata(), {})
+        starts = listener.assigned(partitions)
         self._consumer.assign([TopicPartition(self._topic, *start) for start in starts.items()])
         self.owned = frozenset(starts)
 
     def _give_up(self, tell: Callable[[Sequence[int]], None], taken: Sequence[TopicPartition]) -> None:
         self.owned = frozenset()
         tell(sorted(each.partition for each in taken))
+        self._held = None
         self._consumer.unassign()
 
     def poll(self, timeout_s: float) -> Message | None:
@@ -86,12 +106,13 @@ class Member:
         self._faults.judge(message, "poll")
         return None
 
-    def commit(self, offsets: list[TopicPartition]) -> None:
-        """A plain commit; the coordinator refuses it from a stale member.
+    def commit(self, offsets: list[TopicPartition], terms: Mapping[int, int]) -> None:
+        """A plain commit; the coordinator refuses it from a stale member. Belongs to the thread that polls.
 
         Raises:
             Fenced, KafkaFailed.
         """
+        held = self._under(terms, renew=True)
         try:
             answers = self._consumer.commit(offsets=offsets, asynchronous=False) or []
         except KafkaException as error:
@@ -99,10 +120,26 @@ class Member:
         for answer in answers:
             if answer.error is not None:
                 raise self._faults.translate(answer.error, f"commit of {answer.topic}/{answer.partition}")
+        self._held = _Held(held.metadata, {**held.terms, **terms})
 
-    def metadata(self) -> Any:
-        """The group's metadata for a transaction (KIP-447)."""
-        return self._consumer.consumer_group_metadata()
+    def metadata(self, terms: Mapping[int, int]) -> Any:
+        """The group's metadata for a transaction (KIP-447) that writes for partitions under these terms.
+
+        Raises:
+            Fenced: not assigned, or not under that term.
+        """
+        return self._under(terms, renew=False).metadata
+
+    def _under(self, terms: Mapping[int, int], *, renew: bool) -> _Held:
+        """What is held, if it fits these terms; ``renew`` lets a partition enter, or its term grow."""
+        held = self._held
+        if held is None:
+            raise Fenced(f"partitions {sorted(terms)} are not assigned to this worker any more")
+        for partition, term in terms.items():
+            known = held.terms.get(partition)
+            if term != known and not (renew and (known is None or term > known)):
+                raise Fenced(f"partition {partition} is held under term {known}, not {term}")
+        return held
 
     def lag_records(self) -> dict[int, int]:
         """By owned partition, how many actions stand behind the last polled one, as of the last fetch."""

@@ -49,7 +49,7 @@ class KafkaLog:
         self._check_partitions()
         self.session_timeout_ms = self._lookup.session_timeout_ms()
         self._readers = Readers(self._clients)
-        faults = Faults("group member")
+        faults = Faults("group member", fatal_is_fenced=True)
         self._member = Member(self._clients.member(faults, self.session_timeout_ms), faults, self._names["actions"])
         faults = Faults("follower")
         self._follower = Follower(
@@ -136,7 +136,7 @@ class KafkaLog:
         try:
             yield
         except OffsetGone as gone:
-            low, high = self._follower.bounds(gone.topic, gone.partition)
+            low, high = self._readers.bounds(gone.topic, gone.partition)
             raise InputGone(gone.topic, gone.partition, gone.offset, low, high) from gone
 
     def read(self, kind: Kind, partition: int, start: int, end: int, *, committed: bool = False) -> Iterator[Record]:
@@ -146,7 +146,7 @@ class KafkaLog:
 
     def bounds(self, kind: Kind, partition: int) -> tuple[int, int]:
         """The first offset and the high watermark."""
-        return self._follower.bounds(self._names[kind], partition)
+        return self._readers.bounds(self._names[kind], partition)
 
     def follow(self, partition: int, controls_next: int) -> None:
         """Let polls return this partition's controls from here on."""
@@ -168,8 +168,9 @@ class KafkaLog:
         """Whether a transaction holds back the state topic or the committed position."""
         if self._lookup.pending(self._offsets_of(partition)):
             return True
-        stable = self._readers.last_stable(self._names["state"], partition)
-        return stable < self.bounds("state", partition)[1]
+        name = self._names["state"]
+        stable = self._readers.bounds(name, partition, committed=True)[1]
+        return stable < self._readers.bounds(name, partition)[1]
 
     def end_transaction(self, worker: str) -> None:
         """End what a worker left open, and fence it; for one's own name the producer itself does so."""
@@ -183,14 +184,17 @@ class KafkaLog:
 
     def commit(self, positions_: Mapping[int, Position]) -> None:
         """A plain commit, refused unless this worker is a member of the current generation."""
-        self._member.commit(positions.offsets(self._names["actions"], self._names["controls"], positions_))
+        self._member.commit(self._to_commit(positions_), _terms(positions_))
+
+    def _to_commit(self, positions_: Mapping[int, Position]) -> list[TopicPartition]:
+        return positions.offsets(self._names["actions"], self._names["controls"], positions_)
 
     def transact(
         self, writes: Mapping[int, Sequence[tuple[bytes, bytes]]], positions_: Mapping[int, Position]
     ) -> Mapping[int, int]:
         """State records and positions in one transaction; by partition written, the offset behind its last record."""
-        offsets = positions.offsets(self._names["actions"], self._names["controls"], positions_)
-        return self._transactions.commit(self._names["state"], writes, offsets, self._member.metadata())
+        metadata = self._member.metadata(_terms(positions_))
+        return self._transactions.commit(self._names["state"], writes, self._to_commit(positions_), metadata)
 
     def reply(self, answer: Answer) -> None:
         """Send an answer at once."""
@@ -212,7 +216,10 @@ class KafkaLog:
         """Deliver what is on its way and release everything; the listener is not called any more."""
         self._replies.close()
         self._journal.close()
-        self._transactions.close()
         self._member.close()
         self._follower.close()
         self._readers.close()
+
+
+def _terms(positions_: Mapping[int, Position]) -> dict[int, int]:
+    return {partition: position.term for partition, position in positions_.items()}

@@ -38,13 +38,19 @@ class Readers:
         self._faults = Faults("reader")
         self._idle: dict[bool, list[_Reader]] = {False: [], True: []}
 
-    def last_stable(self, topic: str, partition: int) -> int:
-        """The last stable offset: behind it stands an unfinished transaction, or nothing."""
-        reader = self._take(committed=True)
+    def bounds(self, topic: str, partition: int, *, committed: bool = False) -> tuple[int, int]:
+        """First offset and high watermark; with ``committed`` the last stable offset instead.
+
+        Asked on a connection that no fetch waits on: the broker answers a connection's requests one after another.
+
+        Raises:
+            KafkaFailed: no answer.
+        """
+        reader = self._take(committed=committed)
         try:
-            return bounds(reader.consumer, topic, partition)[1]
+            return bounds(reader.consumer, topic, partition)
         finally:
-            self._idle[True].append(reader)
+            self._idle[committed].append(reader)
 
     def read(self, topic: str, partition: int, start: int, end: int, *, committed: bool) -> Iterator[Record]:
         """The records from ``start`` to before ``end``; gaps (compaction, transaction marks) are skipped.

@@ -213,10 +213,6 @@ class Transactions:
         except KafkaException as error:
             raise self._faults.translate(error_of(error), doing) from error
 
-    def close(self) -> None:
-        """Nothing is under way between two checkpoints; librdkafka ends with the object."""
-        self._producer.poll(0)
-
 
 def end_transaction(conf: Conf) -> None:
     """End a worker's open transaction, and fence it, by starting its transactional id anew.
