@@ -81,7 +81,7 @@ def ensure(
     replication: int = 1,
     apply: bool = True,
     domains: Sequence[str] = (),
-    timeout_s: float = TIMEOUT_S,
+    timeout_s: float | None = None,
 ) -> list[Difference]:
     """Compare a cluster's topics with the contract; with ``apply``, create what is missing and mend settings.
 
@@ -94,7 +94,7 @@ def ensure(
         replication: copies of each partition; with 3 or more, ``min.insync.replicas`` is 2.
         apply: False looks only.
         domains: further decision topics, one for each domain of readers.
-        timeout_s: how long to look for a broker.
+        timeout_s: how long to look for a broker; ten seconds by default.
 
     Raises:
         TopicsFailed: when no broker answers or one refuses.
@@ -102,7 +102,7 @@ def ensure(
     """
     wanted = _wanted(prefix, partitions, replication, domains)
     client = admin_client(admin)
-    _reach(client, timeout_s)
+    _reach(client, TIMEOUT_S if timeout_s is None else timeout_s)
     there = _describe(client, list(wanted))
     settings = _settings(client, list(there))
     found = [
@@ -141,7 +141,7 @@ def apply_acls(admin: str | Mapping[str, Any], rules: Iterable[Acl], principals:
     bindings = [_binding(rule, principals[rule.role]) for rule in rules if rule.role in principals]
     if bindings:
         client = admin_client(admin)
-        _reach(client)
+        _reach(client, TIMEOUT_S)
         _all_done(client.create_acls(bindings, request_timeout=TIMEOUT_S))
     return len(bindings)
 
@@ -204,7 +204,7 @@ def _compare(want: _Wanted, there: TopicDescription, settings: Mapping[str, str]
     return found
 
 
-def _reach(client: AdminClient, timeout_s: float = TIMEOUT_S) -> None:
+def _reach(client: AdminClient, timeout_s: float) -> None:
     try:
         client.list_topics(timeout=timeout_s)
     except KafkaException as error:
