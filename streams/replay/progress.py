@@ -1,0 +1,38 @@
+"""Shows on stderr how far a replay is, where stderr is a terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from streams.replay.ordering import Intake
+
+
+class Bar:
+    """A progress bar over reading and scoring; silent without a terminal."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._task = self._progress.add_task("reading", total=None)
+
+    def reading(self, intake: Intake) -> None:
+        """A file more is read."""
+        self._progress.update(self._task, completed=intake.events)
+
+    def scoring(self, done: int, total: int) -> None:
+        """So many events are answered."""
+        self._progress.update(self._task, description="scoring", completed=done, total=total)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()

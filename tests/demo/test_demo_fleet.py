@@ -1,0 +1,40 @@
+"""The fleet: one seed gives one history, every record replays, and the thief looks like nobody of the house."""
+
+import json
+
+from stayhand.wire import pending_action
+from streams.demo.fleet import DAY_MS, FLEET, QUIET_MS, SIBLING, THEFT, THIEF_CLIENT, THIEF_SOURCE, VICTIM, ask, history
+from streams.replay.mapping import map_record
+
+UNTIL_MS = 1_760_000_000_000
+
+
+def test_the_same_seed_gives_the_same_history_and_another_one_another():
+    assert list(history(1, UNTIL_MS, 1)) == list(history(1, UNTIL_MS, 1))
+    assert list(history(1, UNTIL_MS, 1)) != list(history(2, UNTIL_MS, 1))
+
+
+def test_every_record_of_the_history_is_an_action_of_the_fleet_in_its_time():
+    events = [map_record(json.loads(json.dumps(record))) for record in history(1, UNTIL_MS, 2)]
+    assert {event.identity for event in events} == {worker.identity for worker in FLEET}
+    assert len({event.event_id for event in events}) == len(events)
+    assert min(event.at_ms for event in events) >= UNTIL_MS - 2 * DAY_MS
+    assert max(event.at_ms for event in events) < UNTIL_MS - QUIET_MS + 60_000
+
+
+def test_everybody_does_enough_in_three_days_to_have_a_baseline():
+    counts = {worker.identity: 0 for worker in FLEET}
+    for record in history(1, UNTIL_MS, 3):
+        counts[f"{record['subject']['type']}:{record['subject']['id']}"] += 1
+    assert len(counts) == 10
+    assert min(counts.values()) > 300
+
+
+def test_the_thief_is_the_victim_by_name_alone():
+    everyday = {step.action for job in VICTIM.jobs for step in job}
+    actions = [pending_action(ask(VICTIM, step, 0, THIEF_SOURCE, THIEF_CLIENT)) for step in THEFT]
+    assert {action.identity for action in actions} == {VICTIM.identity}
+    assert sum(action.action.name in everyday for action in actions) <= 1
+    assert {worker.source for worker in FLEET}.isdisjoint({THIEF_SOURCE})
+    assert SIBLING.jobs != VICTIM.jobs
+    assert [step.action for step in SIBLING.jobs[0]] == [step.action for step in VICTIM.jobs[0]]
