@@ -10,7 +10,7 @@ import orjson
 from schemas.documents import DeadLetter
 from schemas.topics import TYPE_DEADLETTER
 from stayhand.headers import Header, event_headers, rfc3339
-from stayhand.secrets import matches
+from stayhand.secrets import matches, suspicious
 from streams.ports import Record
 from streams.reading import Refusal
 
@@ -104,8 +104,7 @@ def _key(key: bytes | None) -> bytes | None:
 def _headers(record: Record) -> dict[str, str]:
     shown: dict[str, str] = {}
     for name, value in record.headers[:MAX_HEADERS]:
-        label = _safe(name[:MAX_NAME_CHARS])
-        shown[label] = _header(name, value)
+        shown[name if name in _SHOWN else _safe(name[:MAX_NAME_CHARS])] = _header(name, value)
     return shown
 
 
@@ -140,9 +139,9 @@ def holds_secret(text: str) -> bool:
     A text with more than 8 levels of escapes cannot be looked through, so it counts as one that does.
     """
     for _ in range(_ESCAPES_MAX):
-        if _RECEIPT.search(text) or next(matches(text), None) is not None:
+        if _RECEIPT.search(text) or (suspicious(text) and next(matches(text), None) is not None):
             return True
-        plain = _ESCAPE.sub(_unescaped, text)
+        plain = _ESCAPE.sub(_unescaped, text) if "\\" in text else text
         if plain == text:
             return False
         text = plain

@@ -25,7 +25,13 @@ from streams.receipts import Receipts
 MASTER = b"m" * 32
 NOW = 1_795_000_000_000
 PARTITIONS = 8
-TOPICS = {"stayhand.decisions": 4, "stayhand.decisions.ci": 2, "stayhand.audit": 8, "stayhand.decisionsx": 8}
+TOPICS = {
+    "stayhand.decisions": 4,
+    "stayhand.decisions.ci": 2,
+    "stayhand.decisions.hr": 8,
+    "stayhand.audit": 8,
+    "stayhand.decisionsx": 8,
+}
 IDENTITY = "token:ci-deployer"
 SETTINGS = ReaderSettings(topic_id="AAAAAAAAAAAAAAAAAAAAAA", partitions=PARTITIONS)
 POINT = EnforcementPoint(
@@ -397,6 +403,7 @@ def test_an_outcome_needs_no_reply_address_and_brings_back_what_was_taught() -> 
         (outcome(Receipts(MASTER).seal("ab" * 16, "token:other", b"")), "bad-receipt", "receipt"),
         (outcome(Receipts(b"n" * 32).seal("ab" * 16, IDENTITY, b"")), "bad-receipt", "receipt"),
         (outcome("not a receipt"), "bad-receipt", "receipt"),
+        (outcome("x", reply_topic="stayhand.decisions", correlation_id=b"c"), "bad-receipt", "receipt"),
         (outcome(Receipts(MASTER).seal("cd" * 16, IDENTITY, b"")), "bad-receipt", "decision_id"),
         (outcome(Receipts(MASTER).seal("ab" * 16, IDENTITY, b""), result="won"), "bad-shape", "result"),
         (outcome("x", point="nobody"), "unknown-point", "stayhand_point"),

@@ -105,3 +105,34 @@ def test_limits_are_those_of_the_wire_types(action: dict[str, Any], ascii_only: 
     raw = json.dumps(action, ensure_ascii=ascii_only).encode()
     value = canonical.loads(raw)
     assert _limits(check_limits, value, raw) == _limits(wire.check_limits, value)
+
+
+def _same_limits(raw: bytes) -> tuple[str, str] | None:
+    value = canonical.loads(raw)
+    said = _limits(wire.check_limits, value)
+    assert _limits(check_limits, value, raw) == said
+    return said
+
+
+@pytest.mark.parametrize("size", [0, 700], ids=["small", "large"])
+@pytest.mark.parametrize("bracket", ["[]", "{}"])
+def test_the_deepest_part_that_is_allowed_is_the_same_one(bracket: str, size: int) -> None:
+    opening, closing = ("[", "]") if bracket == "[]" else ('{"a":', "}")
+    depths = {}
+    for depth in range(12):
+        context = '{"x":' + opening * depth + "1" + closing * depth + "}"
+        text = f'{{"subject":{{}},"action":{{}},"resource":{{}},"y":"{"y" * size}","context":{context}}}'
+        depths[depth] = _same_limits(text.encode())
+    assert [depth for depth, said in depths.items() if said is None] == list(range(7))
+
+
+@pytest.mark.parametrize("number", ["1e20", "9e9", "1e-6", "-1e20", "7", "0.5"])
+def test_numbers_that_grow_in_canonical_form_break_the_same_limits(number: str) -> None:
+    said = set()
+    for count in range(100, 1_500, 50):
+        wide = ",".join([number] * count)
+        said.add(
+            _same_limits(f'{{"subject":{{}},"action":{{"properties":{{"x":[{wide}]}}}},"resource":{{}}}}'.encode())
+        )
+    assert None in said
+    assert number == "7" or len(said) > 1

@@ -1,5 +1,7 @@
 """Receipts open for the identity that they were made for, unchanged, and under the same master secret alone."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +33,20 @@ def test_a_receipt_in_which_one_character_changed_does_not_open(
     other = data.draw(st.characters(codec="ascii").filter(lambda c: c != text[at]))
     with pytest.raises(InvalidReceipt):
         Receipts(MASTER).open(text[:at] + other + text[at + 1 :], "token:a")
+
+
+@pytest.mark.parametrize("taught", [b"", b"1", b"12"])
+def test_a_receipt_has_one_way_of_being_written(taught: bytes) -> None:
+    text = Receipts(MASTER).seal("ab" * 16, "token:a", taught)
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    opened = []
+    for last in alphabet:
+        with contextlib.suppress(InvalidReceipt):
+            opened.append(Receipts(MASTER).open(text[:-1] + last, "token:a"))
+    assert opened == [("ab" * 16, taught)]
+    for other in (text + "=", text + "==", text + "\n", " " + text):
+        with pytest.raises(InvalidReceipt):
+            Receipts(MASTER).open(other, "token:a")
 
 
 @given(st.one_of(st.text(max_size=80), st.text(alphabet="ABCabc012-_", max_size=600)))
