@@ -117,7 +117,7 @@ def seen_before(b: Baseline, ce_id: str) -> bool:
 def ripened(b: Baseline, at_ms: int) -> Baseline:
     """The baseline with everything merged that is due at this time (not before the state's own clock)."""
     waiting, opened = b.waiting, b.open
-    first = opened.first_ms if waiting is None and opened is not None else waiting.last_ms if waiting else at_ms
+    first = opened.first_ms if waiting is None and opened is not None else at_ms if waiting is None else waiting.last_ms
     if at_ms < first + MATURE_AFTER_MS:
         return b
     asked, asked_ms, answer = _LAST[0]
@@ -204,17 +204,14 @@ def noticed(recent: Recent | None, keys: tuple[int, ...], at_ms: int) -> Recent:
 
 
 def without(epoch: Epoch, keys: tuple[int, ...], counters: rate.Counters) -> Epoch | None:
-    """The epoch with one event less; None when nothing is left of it."""
-    if epoch.events <= 1:
-        return None
-    counts = dict(epoch.counts)
-    for key in keys:
-        left = counts.get(key, 0) - 1
-        if left > 0:
-            counts[key] = left
-        else:
-            counts.pop(key, None)
-    return epoch._replace(events=epoch.events - 1, counts=counts, sums=rate.lessened(epoch.sums, counters))
+    """The epoch with one event less; None when nothing is left, the same one where no such event can be in it."""
+    if not all(key in epoch.counts for key in keys):
+        return epoch
+    left = epoch.events - 1
+    # No value can have come more often than there are events, whatever was taken back before.
+    counts = {key: min(left, count - (key in keys)) for key, count in epoch.counts.items()}
+    counts = {key: count for key, count in counts.items() if count}
+    return epoch._replace(events=left, counts=counts, sums=rate.lessened(epoch.sums, counters)) if left else None
 
 
 _HEAD = struct.Struct("<qqIIIIII")
@@ -297,27 +294,52 @@ def _decoded(sections: Mapping[int, bytes], extra: tuple[tuple[int, bytes], ...]
         raise InvalidBaseline("head: expected times in order, a session within its bound and an epoch")
     one, two, three, samples, *sums = _RATE.unpack(sections[3])
     ring = sections.get(4, b"")
-    if len(ring) % HASH_BYTES or len(ring) > RING * HASH_BYTES or max(one, two, three) > rate.CAP:
-        raise InvalidBaseline("ring and rates: expected at most 32 whole hashes and counters within their bound")
-    return Baseline(
-        first_seen_ms=first,
-        last_ms=last,
-        events=events,
-        refused=refused,
-        skipped=skipped,
-        matured=matured,
-        next_epoch=epoch,
-        session=session,
-        tables=tuple(_decode_tables(sections[2])),
-        counters=(one, two, three),
-        samples=samples,
-        sums=(sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]),
-        ring=ring,
-        recent=_decode_recent(sections[5]) if 5 in sections else None,
-        open=_decode_epoch(sections[6]) if 6 in sections else None,
-        waiting=_decode_epoch(sections[7]) if 7 in sections else None,
-        extra=extra,
+    if len(ring) % HASH_BYTES or len(ring) > RING * HASH_BYTES:
+        raise InvalidBaseline(f"ring: expected at most {RING} whole hashes")
+    if max(one, two, three) > rate.CAP or samples > rate.MAX_SAMPLES:
+        raise InvalidBaseline("rates: expected counters and samples within their bounds")
+    return _checked(
+        Baseline(
+            first_seen_ms=first,
+            last_ms=last,
+            events=events,
+            refused=refused,
+            skipped=skipped,
+            matured=matured,
+            next_epoch=epoch,
+            session=session,
+            tables=tuple(_decode_tables(sections[2])),
+            counters=(one, two, three),
+            samples=samples,
+            sums=_bounded(sums, samples),
+            ring=ring,
+            recent=_decode_recent(sections[5]) if 5 in sections else None,
+            open=_decode_epoch(sections[6]) if 6 in sections else None,
+            waiting=_decode_epoch(sections[7]) if 7 in sections else None,
+            extra=extra,
+        )
     )
+
+
+def _checked(b: Baseline) -> Baseline:
+    """The baseline itself, where its parts agree: what waits is in order and not of the future."""
+    times = [0]
+    for epoch in (b.waiting, b.open):
+        if epoch is not None:
+            times += (epoch.first_ms, epoch.last_ms)
+    if times != sorted(times) or max(times[-1], b.recent.start_ms if b.recent else 0) > b.last_ms:
+        raise InvalidBaseline("epochs: expected times in order, none after the last event")
+    numbers = [epoch.number for epoch in (b.waiting, b.open) if epoch is not None]
+    if sorted({0, *numbers, b.next_epoch}) != [0, *numbers, b.next_epoch]:
+        raise InvalidBaseline("epochs: expected rising numbers below that of the next one")
+    return b
+
+
+def _bounded(sums: list[int], samples: int) -> rate.Sums:
+    one, first, two, second, three, third = sums
+    if max(one, two, three) > samples * rate.MAX_LN or max(first, second, third) > samples * rate.MAX_SQUARE:
+        raise InvalidBaseline("rates: expected sums that so many samples can have")
+    return (one, first, two, second, three, third)
 
 
 def _decode_tables(raw: bytes) -> Iterator[Table]:
@@ -347,14 +369,12 @@ def _decode_counts(raw: bytes, name: str, limit: int) -> Counts:
 
 def _decode_recent(raw: bytes) -> Recent:
     start, events = _RECENT.unpack_from(raw)
-    if not 0 <= start <= MAX_TIME_MS:
-        raise InvalidBaseline("recent: expected a time")
     return Recent(start, events, _decode_counts(raw[_RECENT.size :], "recent", RECENT_ENTRIES))
 
 
 def _decode_epoch(raw: bytes) -> Epoch:
     number, first, last, events, *sums = _EPOCH.unpack_from(raw)
-    if not (0 <= first <= last <= MAX_TIME_MS and 1 <= events <= EPOCH_EVENTS and number >= 1):
-        raise InvalidBaseline("epoch: expected a number, times in order and 1 to 250 events")
     counts = _decode_counts(raw[_EPOCH.size :], "epoch", EPOCH_ENTRIES)
-    return Epoch(number, first, last, events, counts, (sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]))
+    if not 1 <= events <= EPOCH_EVENTS or max(counts.values(), default=0) > events:
+        raise InvalidBaseline(f"epoch: expected 1 to {EPOCH_EVENTS} events, no value more often than that")
+    return Epoch(number, first, last, events, counts, _bounded(sums, events))

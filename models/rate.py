@@ -21,6 +21,9 @@ PRIOR_VARIANCE = 1.0
 # Added to the variance: the logarithm of a counter jitters by about this much for a steady, slow identity.
 FLOOR = 0.15
 MAX_Z = 64
+# The most that ln C of a counter at its cap, and its square, add to a sum.
+MAX_LN = 25_600
+MAX_SQUARE = MAX_LN * MAX_LN >> 10
 
 Counters = tuple[int, int, int]
 Sums = tuple[int, int, int, int, int, int]
@@ -71,7 +74,7 @@ def joined(samples: int, sums: Sums, more: int, others: Sums) -> tuple[int, Sums
 
 
 def deviations(counters: Counters, samples: int, sums: Sums) -> tuple[int, int, int]:
-    """``z = (ln C - mean) / sqrt(variance + .15)`` of each counter in 1/1024; the prior counts while little is known."""
+    """``z = (ln C - mean) / sqrt(variance + .15)`` of each counter in 1/1024, with the prior among the samples."""
     one, two, three = counters
     a, b, c, d, e, f = _usual(samples, sums)
     return (_z((log(one) - a) * b), _z((log(two) - c) * d), _z((log(three) - e) * f))
