@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from streams.brokers import LocalBroker, broker_from
-from tests.brokers.clients import TopicFactory
+from tests.brokers.clients import TopicFactory, create_topic
 
 _ADMIN_TIMEOUT_S = 20.0
 
@@ -84,8 +83,7 @@ def topic_factory(admin: AdminClient, unique_prefix: str) -> Iterator[TopicFacto
 
     def create(name: str = "topic", *, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
         topic = f"{unique_prefix}.{name}"
-        new = NewTopic(topic, partitions, 1, config=dict(config or {}))
-        admin.create_topics([new])[topic].result(_ADMIN_TIMEOUT_S)
+        create_topic(admin, topic, partitions=partitions, config=config)
         made.append(topic)
         return topic
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 WAIT_S = 30.0
 
@@ -117,6 +119,28 @@ def eventually(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < deadline_s, f"not reached within {WAIT_S:.0f} s"
         time.sleep(0.02)
+
+
+def create_topic(
+    admin: AdminClient, topic: str, *, partitions: int = 1, config: Mapping[str, str] | None = None
+) -> None:
+    """Creates a topic and returns when clients can use it: the broker learns of it a moment after the controller.
+
+    A name that is still being deleted is tried again for 30 s.
+    """
+    new = NewTopic(topic, partitions, 1, config=dict(config or {}))
+
+    def is_created() -> bool:
+        failure = admin.create_topics([new])[topic].exception(WAIT_S)
+        assert failure is None or error_code(failure) == KafkaError.TOPIC_ALREADY_EXISTS, failure
+        return failure is None
+
+    def is_known() -> bool:
+        found = admin.list_topics(topic, timeout=WAIT_S).topics[topic]
+        return len(found.partitions) == partitions and all(at.leader >= 0 for at in found.partitions.values())
+
+    eventually(is_created)
+    eventually(is_known)
 
 
 def values(messages: Sequence[Message]) -> list[bytes | None]:

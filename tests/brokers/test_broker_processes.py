@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from streams.brokers import (
     BrokerFailedError,
@@ -23,7 +22,7 @@ from streams.brokers import (
 from streams.brokers.jars import KAFKA_VERSION, kafka_jars
 from streams.brokers.process import BrokerHome, BrokerProcess, free_port, port_is_free
 from streams.brokers.serving import check_answers
-from tests.brokers.clients import WAIT_S, Clients, eventually, values
+from tests.brokers.clients import WAIT_S, Clients, create_topic, eventually, values
 
 _CHECKOUT = Path(__file__).parents[2]
 _COMMAND = [sys.executable, "-m", "streams.brokers", "embedded"]
@@ -44,7 +43,7 @@ def _port(broker: LocalBroker) -> int:
 
 def _write(bootstrap: str, topic: str) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(WAIT_S)
+    create_topic(admin, topic)
     producer = Clients(bootstrap, 6_000).producer(acks="all")
     producer.produce(topic, b"acknowledged")
     assert producer.flush(WAIT_S) == 0

@@ -6,12 +6,11 @@ from collections import defaultdict
 
 import pytest
 from aiokafka.partitioner import murmur2 as aiokafka_murmur2
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message, TopicCollection
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message, TopicCollection
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from stayhand.partition import partition_for
-from tests.brokers.clients import WAIT_S, Clients, TopicFactory, error_code, eventually
+from tests.brokers.clients import WAIT_S, Clients, TopicFactory, create_topic, eventually
 
 
 def _keys() -> list[bytes]:
@@ -144,12 +143,5 @@ def test_a_topic_keeps_its_id_and_gets_another_one_when_it_is_made_again(
     assert topic_id(other) != once
 
     admin.delete_topics([first])[first].result(WAIT_S)
-
-    def made_again() -> bool:
-        failure = admin.create_topics([NewTopic(first, 1, 1)])[first].exception(WAIT_S)
-        # A deletion takes a moment, in which the name is still taken.
-        assert failure is None or error_code(failure) == KafkaError.TOPIC_ALREADY_EXISTS
-        return failure is None
-
-    eventually(made_again)
+    create_topic(admin, first)
     assert topic_id(first) not in (once, topic_id(other))
