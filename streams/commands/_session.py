@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,15 +20,14 @@ from pydantic import ValidationError
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from schemas.topics import DEFAULT_PREFIX, Kind, check_prefix, topic
-from stayhand.errors import InvalidAction
+from schemas.topics import DEFAULT_PREFIX, Kind, topic
+from stayhand.errors import ConfigurationError, InvalidAction
 from stayhand.wire import invalid
+from streams.settings import load
 from streams.topics import TopicsFailed
 
-DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
 NO_BROKER = "no broker answers: start one, or correct --bootstrap (STAYHAND_BOOTSTRAP)"
 EXIT_NO, EXIT_USAGE, EXIT_KAFKA = 1, 2, 3
-_KAFKA_ENV = "STAYHAND_KAFKA__"
 _PIPE_WIDTH = 240
 _PANEL = "Common options"
 
@@ -55,6 +55,7 @@ class Session:
     prefix: str = DEFAULT_PREFIX
     by: str = "operator"
     json: bool = False
+    master_secret_file: Path | None = None
 
     def topic(self, kind: Kind, domain: str = "") -> str:
         """The full name of a topic."""
@@ -88,16 +89,20 @@ def _console(*, stderr: bool) -> Console:
     return Console(stderr=stderr, highlight=False, markup=False, width=None if terminal else _PIPE_WIDTH)
 
 
-Bootstrap = Annotated[
-    str,
+Config = Annotated[
+    Path | None,
     typer.Option(
-        "--bootstrap", envvar="STAYHAND_BOOTSTRAP", help="Kafka's address, HOST:PORT,...", rich_help_panel=_PANEL
+        "--config", envvar="STAYHAND_CONFIG", help="A settings file, as scorers read.", rich_help_panel=_PANEL
     ),
 ]
+Bootstrap = Annotated[
+    str | None,
+    typer.Option("--bootstrap", help="Kafka, as HOST:PORT,... [env var: STAYHAND_BOOTSTRAP]", rich_help_panel=_PANEL),
+]
 Prefix = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--prefix", envvar="STAYHAND_PREFIX", help="What the topics' names begin with.", rich_help_panel=_PANEL
+        "--prefix", help="What the topics' names begin with [env var: STAYHAND_PREFIX]", rich_help_panel=_PANEL
     ),
 ]
 KafkaSettings = Annotated[
@@ -105,12 +110,13 @@ KafkaSettings = Annotated[
     typer.Option(
         "--kafka",
         metavar="KEY=VALUE",
-        help="A setting of librdkafka (also STAYHAND_KAFKA__KEY).",
+        help="A setting of librdkafka [env var: STAYHAND_KAFKA_KEY]",
         rich_help_panel=_PANEL,
     ),
 ]
 By = Annotated[
-    str, typer.Option("--by", envvar="STAYHAND_OPERATOR", help="Your name in what is written.", rich_help_panel=_PANEL)
+    str,
+    typer.Option("--by", envvar="STAYHAND_OPERATOR", help="Your name in what is written.", rich_help_panel=_PANEL),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON.", rich_help_panel=_PANEL)]
 
@@ -125,18 +131,10 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
         @functools.wraps(function)
-        def run(
-            *arguments: Any,
-            bootstrap: str,
-            prefix: str,
-            kafka: list[str] | None,
-            by: str,
-            as_json: bool,
-            **options: Any,
-        ) -> None:
+        def run(*arguments: Any, **options: Any) -> None:
+            common = {each.name: options.pop(each.name) for each in _COMMON}
             with _told():
-                session = Session(kafka_settings(bootstrap, kafka or []), check_prefix(prefix), by, as_json)
-                function(session, *arguments, **options)
+                function(_session(**common), *arguments, **options)
 
         signature = inspect.Signature([*own, *_COMMON])
         run.__signature__ = signature  # type: ignore[attr-defined]
@@ -147,22 +145,24 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
     return register
 
 
-def kafka_settings(bootstrap: str, pairs: list[str]) -> dict[str, Any]:
-    """Settings of librdkafka: from STAYHAND_KAFKA__SASL__MECHANISM and the like, then from KEY=VALUE.
+def _session(
+    *, config: Path | None, bootstrap: str | None, prefix: str | None, kafka: list[str] | None, by: str, as_json: bool
+) -> Session:
+    """What was typed, over the settings that scorers read too: environment, file, defaults."""
+    settings = load(config, bootstrap=bootstrap, prefix=prefix, kafka=_pairs(kafka) if kafka else None)
+    clients = {**settings.kafka, "bootstrap.servers": settings.bootstrap}
+    return Session(clients, settings.prefix, by, as_json, settings.master_secret_file)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    """The mapping of KEY=VALUE pairs.
 
     Raises:
         Mistaken: for a pair without ``=``.
     """
-    settings: dict[str, Any] = {"bootstrap.servers": bootstrap}
-    for name, value in os.environ.items():
-        if name.startswith(_KAFKA_ENV):
-            settings[name.removeprefix(_KAFKA_ENV).replace("__", ".").lower()] = value
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise Mistaken(f"--kafka {pair!r}: expected KEY=VALUE, such as security.protocol=SSL")
-        settings[key] = value
-    return settings
+    if wrong := [text for text in texts if "=" not in text]:
+        raise Mistaken(f"--kafka {wrong[0]!r}: expected KEY=VALUE, such as security.protocol=SSL")
+    return dict(text.partition("=")[::2] for text in texts)
 
 
 def operator_name() -> str:
@@ -178,8 +178,9 @@ def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 _COMMON = (
-    _option("bootstrap", Bootstrap, DEFAULT_BOOTSTRAP),
-    _option("prefix", Prefix, DEFAULT_PREFIX),
+    _option("config", Config, None),
+    _option("bootstrap", Bootstrap, None),
+    _option("prefix", Prefix, None),
     _option("kafka", KafkaSettings, None),
     _option("by", By, operator_name()),
     _option("as_json", AsJson, False),
@@ -209,4 +210,14 @@ def _ending(error: BaseException) -> tuple[int, str]:
     return EXIT_USAGE, str(error)
 
 
-_EXPECTED = (Refused, Mistaken, KafkaDown, TopicsFailed, KafkaException, ValidationError, InvalidAction, ValueError)
+_EXPECTED = (
+    Refused,
+    Mistaken,
+    KafkaDown,
+    TopicsFailed,
+    KafkaException,
+    ValidationError,
+    InvalidAction,
+    ConfigurationError,
+    ValueError,
+)

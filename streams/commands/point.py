@@ -12,7 +12,7 @@ import typer
 from schemas.documents import EnforcementPoint, PointKey
 from schemas.topics import topic
 from streams.commands import _changes, _values
-from streams.commands._session import Refused, Session, command, table
+from streams.commands._session import Mistaken, Refused, Session, command, table
 from streams.commands._values import DEFAULT_WAIT, Wait, WaitFor
 from streams.commands.secret import write_private
 from streams.keyring import KeyRing, load_secret
@@ -20,7 +20,8 @@ from streams.keyring import KeyRing, load_secret
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Enforcement points and their keys.")
 Name = Annotated[str, typer.Argument(metavar="POINT", help="The point's id.")]
 Secret = Annotated[
-    Path, typer.Option("--master-secret-file", envvar="STAYHAND_MASTER_SECRET_FILE", help="From `secret new`.")
+    Path | None,
+    typer.Option("--master-secret-file", help="From `secret new` [env var: STAYHAND_MASTER_SECRET_FILE]"),
 ]
 KeyFile = Annotated[
     Path | None, typer.Option("--key-file", help="Write the key here (mode 0600) instead of printing it once.")
@@ -34,7 +35,7 @@ def register(
     *,
     identity: Annotated[list[str], typer.Option(help="Shell pattern of identities that it may speak for.")],
     action: Annotated[list[str], typer.Option(help="Shell pattern of action names that it may ask about.")],
-    master_secret_file: Secret,
+    master_secret_file: Secret = None,
     key_file: KeyFile = None,
     domain: Annotated[str, typer.Option(help="The domain of decisions that it may read.")] = "",
     reply_topic: Annotated[list[str] | None, typer.Option(help="Where answers may go; the domain's topic.")] = None,
@@ -53,7 +54,7 @@ def register(
     if point in known:
         raise Refused(f"point {point} is registered: `point rotate` gives a new key")
     key_id = "k1"
-    key = KeyRing(load_secret(master_secret_file)).key(point, key_id)
+    key = _derived(session, master_secret_file, point, key_id)
     entry = EnforcementPoint.model_validate(
         {
             "point": point,
@@ -78,7 +79,7 @@ def rotate(
     session: Session,
     point: Name,
     *,
-    master_secret_file: Secret,
+    master_secret_file: Secret = None,
     key_file: KeyFile = None,
     overlap: Annotated[str, typer.Option(metavar="DURATION", help="How long older keys still hold.")] = "24h",
     wait: Wait = True,
@@ -88,7 +89,7 @@ def rotate(
     entry = _known(session, point)
     ends_ms = _values.now_ms() + _values.duration_ms(overlap, "--overlap")
     key_id = _next_id(entry)
-    key = KeyRing(load_secret(master_secret_file)).key(point, key_id)
+    key = _derived(session, master_secret_file, point, key_id)
     still = [_ending(each, ends_ms) for each in entry.keys if not _over(each)]
     rotated = entry.model_copy(update={"keys": (*still, PointKey(key_id=key_id))})
     what = f"point {point} has key {key_id}"
@@ -152,6 +153,13 @@ def _write(
 ) -> None:
     patience = _values.wait_s(wait, wait_for)
     _changes.change_global(session, [(f"point/{entry.point}", entry)], patience, what, handed_out or {})
+
+
+def _derived(session: Session, file: Path | None, point: str, key_id: str) -> bytes:
+    path = file or session.master_secret_file
+    if path is None:
+        raise Mistaken("master secret: expected --master-secret-file or STAYHAND_MASTER_SECRET_FILE, see `secret new`")
+    return KeyRing(load_secret(path)).key(point, key_id)
 
 
 def _handed_out(key_file: Path | None, key: bytes) -> dict[str, str]:

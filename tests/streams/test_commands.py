@@ -270,6 +270,29 @@ def test_a_right_that_is_none_is_refused_and_named(cli, secret):
     assert cli.records("global") == []
 
 
+@pytest.mark.kafka
+def test_the_master_secrets_file_comes_from_the_environment_too_and_is_asked_for_in_one_line(cli, secret, monkeypatch):
+    missing = cli.run("point", "register", "ci", *RIGHTS, code=2)
+    assert "STAYHAND_MASTER_SECRET_FILE" in missing.stderr
+    monkeypatch.setenv("STAYHAND_MASTER_SECRET_FILE", str(secret))
+    assert len(cli.json("point", "register", "ci", *RIGHTS)["key"]) == 64
+    secret.chmod(0o644)
+    assert "chmod 600" in cli.run("point", "rotate", "ci", code=2).stderr
+
+
+@pytest.mark.kafka
+def test_settings_come_from_the_file_that_scorers_read(cli, tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"bootstrap: {cli.bootstrap}\nprefix: {cli.prefix}\nkafka: {{client.id: ada}}\n")
+    result = CliRunner().invoke(main, ["freeze", "--everything", "--config", str(file)])
+    assert result.exit_code == 0, result.stderr
+    assert len(cli.records("global")) == 1
+    file.write_text("no_such_setting: 1\n")
+    result = CliRunner().invoke(main, ["freeze", "--everything", "--config", str(file)])
+    assert result.exit_code == 2
+    assert "no_such_setting" in result.stderr
+
+
 def pack(tmp_path, name):
     file = tmp_path / f"{name}.yaml"
     file.write_text(PACK.format(name=name))
