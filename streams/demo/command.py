@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import secrets
-import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -17,7 +16,9 @@ from streams.brokers import BrokerError, broker_from
 from streams.commands._session import EXIT_NO, KafkaDown, Refused, Session, kafka_settings
 from streams.demo import story
 from streams.demo.screen import screen
+from streams.replay.command import EXIT_STOPPED
 from streams.replay.errors import ReplayFailed, ReplayMistaken
+from streams.replay.interrupt import stoppable
 from streams.topics import TopicsFailed
 
 app = typer.Typer(help="Show the gate at work on a small simulated fleet.")
@@ -35,15 +36,15 @@ def run(
     seed: Annotated[int, typer.Option(help="Of the fleet's habits.")] = 7,
 ) -> None:
     """Tell the story; exit status 1 when the stolen token was not blocked, or somebody honest was."""
-    signal.signal(signal.SIGTERM, _stopped)
     try:
-        ending = _told(broker, prefix, seed)
+        with stoppable():
+            ending = _told(broker, prefix, seed)
     except _EXPECTED as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(EXIT_NO) from error
     except KeyboardInterrupt as error:
         sys.stderr.write("stopped\n")
-        raise typer.Exit(128 + signal.SIGINT) from error
+        raise typer.Exit(EXIT_STOPPED) from error
     sys.stdout.write(_summary(ending))
     if ending.wrong:
         raise typer.Exit(EXIT_NO)
@@ -78,7 +79,3 @@ def _summary(ending: story.Ending) -> str:
 
 def _counts(verdicts: dict[str, int]) -> str:
     return ", ".join(f"{verdicts.get(verdict, 0)} {verdict}" for verdict in ("permit", "slow", "guide", "block"))
-
-
-def _stopped(_number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt

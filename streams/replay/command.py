@@ -28,12 +28,14 @@ from streams.commands._session import (
 )
 from streams.replay import ground, report
 from streams.replay.errors import ReplayFailed, ReplayMistaken
+from streams.replay.interrupt import stoppable
 from streams.replay.progress import Bar
 from streams.replay.runner import Plan, Report, replay
 from streams.topics import TopicsFailed
 
 app = typer.Typer(help="Score recorded logs under a prefix of their own.")
 _WIDTH = 240
+EXIT_STOPPED = 130
 _OPERATOR = operator_name()
 _ENDINGS: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
     ((ReplayFailed, Refused), EXIT_NO),
@@ -76,17 +78,20 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Read the logs, score every action in order of time as if it were still pending, and report."""
+    made = prefix or f"stayhand-replay-{secrets.token_hex(4)}"
     try:
         if backfill and not bootstrap and broker in ("embedded", "apache"):
             raise ReplayMistaken("--backfill: name the live broker with --bootstrap")
-        with broker_from(bootstrap or broker) as running:
-            made = prefix or f"stayhand-replay-{secrets.token_hex(4)}"
+        with stoppable(), broker_from(bootstrap or broker) as running:
             settings = kafka_settings(running.bootstrap, kafka or [])
             session = Session(settings, check_prefix(made), by)
             live = Session(settings, check_prefix(live_prefix), by) if backfill else None
             plan = Plan(tuple(files), session, policy, live, bool(prefix), partitions, patience_s)
             with Bar() as bar:
                 ended = replay(plan, bar)
+    except KeyboardInterrupt as error:
+        sys.stderr.write("stopped\n")
+        raise typer.Exit(EXIT_STOPPED) from error
     except (ReplayFailed, ReplayMistaken, KafkaDown, TopicsFailed, Refused, Mistaken, BrokerError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(next(code for kinds, code in _ENDINGS if isinstance(error, kinds))) from error
