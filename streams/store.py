@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, DbClosedError, Options, Rdict, WriteBatch
 
 from stayhand.errors import ConfigurationError
 
@@ -192,18 +192,25 @@ class RocksStore:
 
     def records_estimate(self) -> int:
         """About how many records there are, over all partitions."""
-        return self._db.property_int_value("rocksdb.estimate-num-keys") or 0
+        return self._property("rocksdb.estimate-num-keys")
 
     def disk_bytes(self) -> int:
         """What the live files take."""
-        return self._db.property_int_value("rocksdb.live-sst-files-size") or 0
+        return self._property("rocksdb.live-sst-files-size")
 
     def memory_bytes(self) -> int:
         """Block cache and write buffers."""
-        return self._cache.get_usage() + (self._db.property_int_value("rocksdb.cur-size-all-mem-tables") or 0)
+        return self._cache.get_usage() + self._property("rocksdb.cur-size-all-mem-tables")
+
+    def _property(self, name: str) -> int:
+        """One of RocksDB's numbers; 0 once it is closed, for whoever watches may ask later than that."""
+        try:
+            return self._db.property_int_value(name) or 0
+        except DbClosedError:
+            return 0
 
     def close(self) -> None:
-        """Flush and release."""
+        """Flush and release. Idempotent."""
         self._db.close()
 
     def _meta(self, partition: int) -> _Meta | None:

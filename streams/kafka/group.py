@@ -26,7 +26,8 @@ class _Held:
 class Member:
     """One static member of the group; the listener is called from within ``poll`` alone.
 
-    ``changes`` counts rebalances: what was polled before one is not this worker's any more after it.
+    ``changes`` counts rebalances: what was polled before one is not this worker's any more after it. ``settled`` says
+    that an assignment, be it empty, is in force and taken over; ``taking_over`` that the listener is at it.
 
     A checkpoint that began before partitions were lost must not be taken for one of the member that joined anew: a
     partition is written for only under the term that was committed for it since it was assigned, and with the group's
@@ -40,6 +41,7 @@ class Member:
         self._failure: BaseException | None = None
         self._closing = False
         self._held: _Held | None = None
+        self.settled = self.taking_over = False
         self.changes = 0
         self.owned: frozenset[int] = frozenset()
 
@@ -75,12 +77,18 @@ class Member:
 
     def _assign(self, listener: Listener, partitions: Sequence[int]) -> None:
         self._held = _Held(self._consumer.consumer_group_metadata(), {})
-        starts = listener.assigned(partitions)
+        self.taking_over = True
+        try:
+            starts = listener.assigned(partitions)
+        finally:
+            self.taking_over = False
         self._consumer.assign([TopicPartition(self._topic, *start) for start in starts.items()])
         self.owned = frozenset(starts)
+        self.settled = True
 
     def _give_up(self, tell: Callable[[Sequence[int]], None], taken: Sequence[TopicPartition]) -> None:
         self.owned = frozenset()
+        self.settled = False
         tell(sorted(each.partition for each in taken))
         self._held = None
         self._consumer.unassign()
@@ -145,10 +153,13 @@ class Member:
         """By owned partition, how many actions stand behind the last polled one, as of the last fetch."""
         owned = [TopicPartition(self._topic, partition) for partition in self.owned]
         lag: dict[int, int] = {}
-        for place in self._consumer.position(owned):
-            _, high = self._consumer.get_watermark_offsets(place, timeout=_CACHED_TIMEOUT_S, cached=True)
-            if place.offset >= 0 and high >= 0:
-                lag[place.partition] = max(0, high - place.offset)
+        try:
+            for place in self._consumer.position(owned):
+                _, high = self._consumer.get_watermark_offsets(place, timeout=_CACHED_TIMEOUT_S, cached=True)
+                if place.offset >= 0 and high >= 0:
+                    lag[place.partition] = max(0, high - place.offset)
+        except (KafkaException, RuntimeError):
+            return {}  # a rebalance or the end came between: there is nothing to tell
         return lag
 
     def close(self) -> None:

@@ -40,7 +40,7 @@ class KafkaLog:
         Raises:
             KafkaFailed: no answer, a topic is missing, or partitions differ in number.
         """
-        self._prefix = prefix
+        self._prefix, self._closed = prefix, False
         self._names: dict[Kind, str] = {kind: topic(prefix, kind) for kind in get_args(Kind)}
         self._dead_letters = topic(prefix, "deadletter")
         self._clients = Clients(bootstrap, group, kafka, worker)
@@ -76,14 +76,28 @@ class KafkaLog:
         """How many partitions the topic has."""
         return self._topics[self._names[kind]][1]
 
+    def reply_partitions(self, name: str) -> int | None:
+        """How many partitions a topic of answers has, from memory; None where there is none."""
+        return self._lookup.reply_partitions(name)
+
     @property
     def replies_failed(self) -> int:
         """How many answers could not be delivered."""
         return self._replies.failed
 
+    @property
+    def settled(self) -> bool:
+        """Whether an assignment, be it empty, is in force and taken over."""
+        return self._member.settled
+
+    @property
+    def taking_over(self) -> bool:
+        """Whether the listener takes partitions over just now, which may last."""
+        return self._member.taking_over
+
     def lag_records(self) -> dict[int, int]:
         """By owned partition, how many actions wait, as of the last fetch."""
-        return self._member.lag_records()
+        return {} if self._closed else self._member.lag_records()
 
     def start(self, listener: Listener) -> None:
         """End what an earlier life left open, then join the group."""
@@ -213,7 +227,10 @@ class KafkaLog:
         self._journal.serve(timeout_s)
 
     def close(self) -> None:
-        """Deliver what is on its way and release everything; the listener is not called any more."""
+        """Deliver what is on its way and release everything; the listener is not called any more. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
         self._replies.close()
         self._journal.close()
         self._member.close()

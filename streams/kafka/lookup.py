@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -22,6 +23,9 @@ from streams.kafka.errors import error_of, logger
 from streams.ports import KafkaFailed
 
 _TIMEOUT_S = REQUEST_TIMEOUT_MS / 1000
+_LOOK_AGAIN_S = 10.0
+_LOOK_TIMEOUT_S = 1.0
+_HINT = "; make what is missing with `python -m streams topics --apply`"
 _NO_ID = bytes(16)
 
 
@@ -32,6 +36,8 @@ class Lookup:
         """Connect; nothing is asked yet."""
         self._admin = AdminClient(conf)
         self._group = group
+        self._partitions: dict[str, int] = {}
+        self._looked_s = float("-inf")
 
     def topics(self, names: Sequence[str]) -> Mapping[str, tuple[bytes, int]]:
         """The 16-byte id and the number of partitions of each topic."""
@@ -45,6 +51,26 @@ class Lookup:
             return raw
         logger.warning("this broker gives topic %s no id: a topic made anew under this name is not noticed", name)
         return hashlib.sha256(name.encode()).digest()[:16]
+
+    def reply_partitions(self, name: str) -> int | None:
+        """How many partitions a topic of answers has, from memory; None where there is none.
+
+        A name that is not known makes it look again, at most every 10 seconds.
+        """
+        known = self._partitions.get(name)
+        if known is None and time.monotonic() - self._looked_s > _LOOK_AGAIN_S:
+            self._looked_s = time.monotonic()
+            self._partitions = self._all_partitions()
+            known = self._partitions.get(name)
+        return known
+
+    def _all_partitions(self) -> dict[str, int]:
+        try:
+            topics = self._admin.list_topics(timeout=_LOOK_TIMEOUT_S).topics
+        except KafkaException as error:
+            logger.warning("topics cannot be listed: %s", error_of(error).str())
+            return self._partitions
+        return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
 
     def session_timeout_ms(self) -> int:
         """2 s where the broker allows that, else the least it allows; 6 s (Kafka's default) where it does not say."""
@@ -84,7 +110,8 @@ def _result(answer: Future[Any], what: str) -> Any:
     try:
         return answer.result(_TIMEOUT_S + 1)
     except KafkaException as error:
-        raise KafkaFailed(f"{what}: {error_of(error).str()}") from error
+        missing = error_of(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+        raise KafkaFailed(f"{what}: {error_of(error).str()}{_HINT if missing else ''}") from error
     except TimeoutError as error:
         raise KafkaFailed(f"{what}: no answer within {_TIMEOUT_S:.0f} s") from error
 

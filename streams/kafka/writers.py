@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -60,6 +61,7 @@ class Journal:
     def __init__(self, conf: Conf) -> None:
         """Make the producer."""
         self._producer = Producer(conf)
+        self._serving = threading.Lock()
         self._failure: str | None = None
 
     def append(
@@ -85,7 +87,7 @@ class Journal:
             except BufferError as error:
                 if time.monotonic() > until_s:
                     raise AuditFailed(f"{topic}: no room for another record") from error
-                self._producer.poll(_ROOM_S)
+                self.serve(_ROOM_S)
             except KafkaException as error:
                 raise AuditFailed(f"{topic}/{partition}: {error_of(error).str()}") from error
             else:
@@ -104,12 +106,16 @@ class Journal:
             raise AuditFailed(self._failure)
 
     def serve(self, timeout_s: float) -> None:
-        """Call ``done`` for what was acknowledged; waits only while nothing was.
+        """Call ``done`` for what was acknowledged, one thread at a time; waits only while nothing was.
 
         Raises:
             AuditFailed: a record failed.
         """
-        self._producer.poll(timeout_s)
+        if self._serving.acquire(blocking=timeout_s > 0, timeout=timeout_s if timeout_s > 0 else -1):
+            try:
+                self._producer.poll(timeout_s)
+            finally:
+                self._serving.release()
         self._check()
 
     def close(self) -> None:
