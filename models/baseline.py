@@ -132,26 +132,33 @@ _LAST: Final = [(EMPTY, 0, EMPTY)]
 
 
 def _ripened(b: Baseline, at_ms: int) -> Baseline:
-    waiting, opened = b.waiting, b.open
+    waiting, opened, due = b.waiting, b.open, list[Epoch]()
     if waiting is not None and at_ms >= waiting.last_ms + MATURE_AFTER_MS:
-        b, waiting = _matured(b, waiting), None
+        due.append(waiting)
+        waiting = None
     if waiting is None and opened is not None and at_ms >= opened.first_ms + MATURE_AFTER_MS:
         waiting, opened = opened, None
         if at_ms >= waiting.last_ms + MATURE_AFTER_MS:
-            b, waiting = _matured(b, waiting), None
-    return b._replace(waiting=waiting, open=opened)
+            due.append(waiting)
+            waiting = None
+    tables, samples, sums, matured = b.tables, b.samples, b.sums, b.matured
+    for epoch in due:
+        tables = _with(tables, epoch.counts)
+        samples, sums = rate.joined(samples, sums, epoch.events, epoch.sums)
+        matured = min(_MAX_U32, matured + epoch.events)
+    return b._replace(tables=tables, samples=samples, sums=sums, matured=matured, waiting=waiting, open=opened)
 
 
-def _matured(b: Baseline, epoch: Epoch) -> Baseline:
+def _with(tables: tuple[Table, ...], counts: Counts) -> tuple[Table, ...]:
     lessons: tuple[dict[int, int], ...] = ({}, {}, {}, {}, {})
-    for key, count in epoch.counts.items():
+    for key, count in counts.items():
         lessons[key >> 16][key & 0xFFFF] = count
-    tables = tuple(
-        merged(table, lesson, capacity) if lesson else table
-        for table, lesson, capacity in zip(b.tables, lessons, CAPACITIES, strict=True)
+    return tuple(
+        [
+            merged(table, lesson, capacity) if lesson else table
+            for table, lesson, capacity in zip(tables, lessons, CAPACITIES, strict=True)
+        ]
     )
-    samples, sums = rate.joined(b.samples, b.sums, epoch.events, epoch.sums)
-    return b._replace(tables=tables, samples=samples, sums=sums, matured=min(_MAX_U32, b.matured + epoch.events))
 
 
 def landing(b: Baseline, keys: tuple[int, ...]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 MAX_COUNT = 65_535
@@ -19,7 +20,8 @@ class InvalidTable(ValueError):
 class Table(NamedTuple):
     """Counts by 16-bit code, the total N of events, and the number U of values that were ever new (evicted ones too).
 
-    ``raw`` is the table as bytes: it changes only when an epoch matures, but is written at every checkpoint.
+    ``raw`` is the table as bytes: it changes only when an epoch matures, but is written at every checkpoint. The counts
+    stand in the order of their codes.
     """
 
     counts: Mapping[int, int]
@@ -30,9 +32,17 @@ class Table(NamedTuple):
 
 def table(counts: Mapping[int, int], total: int, distinct: int) -> Table:
     """A table with its bytes: size, N, U, then codes and counts in the order of the codes (little-endian)."""
-    codes = sorted(counts)
-    entries = struct.pack(f"<{2 * len(codes)}H", *codes, *map(counts.__getitem__, codes))
-    return Table(counts, total, distinct, _HEAD.pack(len(codes), total, distinct) + entries)
+    return _packed(dict(sorted(counts.items())), total, distinct)
+
+
+def _packed(counts: Mapping[int, int], total: int, distinct: int) -> Table:
+    size = len(counts)
+    return Table(counts, total, distinct, _layout(size).pack(size, total, distinct, *counts, *counts.values()))
+
+
+@cache
+def _layout(size: int) -> struct.Struct:
+    return struct.Struct(f"<BIH{2 * size}H")
 
 
 EMPTY_TABLE = table({}, 0, 0)
@@ -74,4 +84,6 @@ def merged(old: Table, lessons: Mapping[int, int], capacity: int) -> Table:
     while total > MAX_TOTAL or highest > MAX_COUNT:
         counts = {code: max(1, count >> 1) for code, count in counts.items()}
         total, highest = total >> 1, highest >> 1
+    if distinct == old.distinct:
+        return _packed(counts, total, distinct)
     return table(counts, total, min(MAX_DISTINCT, distinct))
