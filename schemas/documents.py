@@ -245,9 +245,9 @@ class Vector(Document):
     actions: int
     controls: int
     globals: int
-    policy: str
+    policy: str = ""
     shadow: str = ""
-    prior: str
+    prior: str = ""
     model: str
 
 
@@ -292,6 +292,7 @@ class AuditRecord(Document):
     outcome: dict[str, Any] | None = None
     control: dict[str, Any] | None = None
     effects: list[Any] = []
+    waits: bool = False
     note: dict[str, Any] | None = None
 
 

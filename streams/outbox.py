@@ -1,0 +1,86 @@
+"""What leaves a worker: answers at once or after their commit, audit records, dead letters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models import event
+from stayhand.headers import AskHeaders
+from stayhand.wire import Rejection
+from streams import audit, deadletters
+from streams.answers import Answers
+from streams.deadletters import Cause
+from streams.observer import Observer
+from streams.ownership import Ownership
+from streams.ports import Answer, Log, Record
+from streams.reading import Refusal
+from streams.registry import Registry
+
+
+class Outbox:
+    """The only way out for a worker's words.
+
+    ``sequence`` is that of the next checkpoint; ``urgent`` says that an answer waits for it.
+    """
+
+    def __init__(self, log: Log, answers: Answers, registry: Registry, observer: Observer, worker: str) -> None:
+        """Bind to Kafka and to what audit records name."""
+        self._log, self._answers, self._registry = log, answers, registry
+        self._observer, self._worker = observer, worker
+        self.sequence, self.urgent = 1, False
+
+    def send(self, own: Ownership, answer: Answer, *, waits: bool) -> None:
+        """Send an answer now, or once the checkpoint that contains what it spends is committed."""
+        if not waits:
+            self._log.reply(answer)
+            return
+        own.waiting.append((self.sequence, answer))
+        self.urgent = True
+
+    def release(self, own: Ownership, sequence: int) -> None:
+        """Send the answers that waited for this checkpoint."""
+        for answer in own.release(sequence):
+            self._log.reply(answer)
+
+    def write(self, own: Ownership, body: dict[str, Any]) -> None:
+        """Append to the audit of the owned partition."""
+        own.audits_sent += 1
+        self._log.audit(own.partition, body["identity"].encode(), audit.encode(body), own.acked)
+
+    def body(self, own: Ownership, kind: str, *, identity: str = "", at_ms: int = 0, **parts: Any) -> dict[str, Any]:
+        """An audit record's common parts; the vector's offsets are those of the last records processed."""
+        vector = {
+            "actions_topic": own.topics[0].hex(),
+            "controls_topic": own.topics[1].hex(),
+            "partition": own.partition,
+            "actions": own.actions_next - 1,
+            "controls": own.controls_next - 1,
+            "globals": self._registry.offset,
+            "policy": "",
+            "shadow": "",
+            "prior": "",
+            "model": event.MODEL_VERSION,
+        }
+        return {
+            "kind": kind,
+            "term": own.term,
+            "worker": self._worker,
+            "identity": identity,
+            "at_ms": at_ms,
+            "vector": vector,
+            "effects": [],
+            **parts,
+        }
+
+    def refuse(self, record: Record, cause: Cause) -> None:
+        """Write a record to the dead letters, and tell its asker where that is allowed."""
+        key, value, headers = deadletters.build(record, cause)
+        self._log.dead_letter(key, value, headers)
+        self._observer.refused(cause.code)
+        if isinstance(cause, Refusal) and cause.reply_allowed and cause.headers is not None:
+            self._log.reply(self._rejection(record, cause, cause.headers))
+
+    def _rejection(self, record: Record, refusal: Refusal, asked: AskHeaders) -> Answer:
+        told = Rejection(code=refusal.code, message=refusal.message, field=refusal.field)
+        refusal_id = f"{record.topic}/{record.partition}/{record.offset}"
+        return self._answers.rejection(asked, refusal_id, record.timestamp_ms, told)
