@@ -148,9 +148,8 @@ def _bands(node: Node) -> tuple[Band, ...]:
     bands: list[Band] = []
     for name, item in node.fields("", "slow guide block").items():
         parts = item.fields("at reason", "obligations references")
-        severity = int(Severity[name])
-        duties = _duties(parts.get("obligations"), name, item)
-        bands.append(Band(parts["at"].score(), severity, duties, _reason(parts)))
+        at, duties = parts["at"].score(), _duties(parts.get("obligations"), name, item)
+        bands.append(Band(at, int(Severity[name]), duties, _reason(parts)))
     ordered = sorted(bands, key=lambda band: -band.severity)
     if any(higher.at <= lower.at for higher, lower in pairwise(ordered)):
         raise node.wrong("expected slow below guide below block")
