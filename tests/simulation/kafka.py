@@ -57,7 +57,7 @@ class FakeKafka:
         self.flying: dict[Process, deque[InFlight]] = {}
         self.acks: dict[Process, deque[tuple[Callable[[int], None], int]]] = {}
         self.sent: list[Sent] = []
-        self.leaving: dict[Process, deque[Sent]] = {}
+        self.leaving: dict[Process, list[Sent]] = {}
         self.arrived: list[Sent] = []
         self.dead_letters: list[bytes] = []
         self.members: dict[str, Process] = {}
@@ -76,6 +76,7 @@ class FakeKafka:
 
     def land(self, process: Process) -> None:
         """The oldest audit record under way from a process, dead or alive, arrives."""
+        self.schedule.now_s += 0.0001
         flight = self.flying[process].popleft()
         offset = self.append("audit", flight.partition, flight.key, flight.value)
         self.audit_landed_s.append(self.schedule.now_s)
@@ -83,13 +84,17 @@ class FakeKafka:
             self.acks.setdefault(process, deque()).append((flight.done, offset))
 
     def arrive(self, process: Process) -> None:
-        """The oldest answer under way from a process reaches its asker."""
-        self.arrived.append(self.leaving[process].popleft())
+        """An answer under way from a process reaches its asker; askers read different partitions, so in any order."""
+        answers = self.leaving[process]
+        self.arrived.append(answers.pop(self.schedule.rng.randrange(len(answers))))
 
     def drop_flying(self, process: Process) -> None:
-        """A dead process's records and answers that never left it."""
-        self.flying.pop(process, None)
-        self.leaving.pop(process, None)
+        """A dead process's records and answers that never left it: a tail of the first, any of the second."""
+        flights = self.flying.get(process, deque())
+        for _ in range(self.schedule.rng.randint(0, len(flights))):
+            flights.pop()
+        answers = self.leaving.get(process, [])
+        answers[:] = [answer for answer in answers if self.schedule.rng.random() < 0.5]
 
     def expel(self, name: str) -> None:
         """A session ends: its partitions are free for the others."""
@@ -127,7 +132,7 @@ class FakeLog:
         self._reading: dict[int, int] = {}
         self._following: dict[int, int] = {}
         self._globals_next = 0
-        kafka.flying[process], kafka.leaving[process] = deque(), deque()
+        kafka.flying[process], kafka.leaving[process] = deque(), []
         kafka.epochs[process.name] = self._epoch = kafka.epochs.get(process.name, 0) + 1
         self._abort_left(process.name)
 
@@ -153,8 +158,9 @@ class FakeLog:
     def read(self, kind: Kind, partition: int, start: int, end: int, *, committed: bool = False) -> Iterator[Record]:
         self._schedule.pause_point()
         if kind == "state":
-            stable = self._kafka.last_stable(partition) if committed else end
-            for at, (key, value, tx) in enumerate(self._kafka.state[partition][: min(end, stable)]):
+            if committed and self._kafka.last_stable(partition) < end:
+                self._schedule.pause_point(lambda: self._kafka.last_stable(partition) >= end)
+            for at, (key, value, tx) in enumerate(self._kafka.state[partition][:end]):
                 if at >= start and tx.status == "committed":
                     yield Record("state", partition, at, 0, key, value)
         else:
