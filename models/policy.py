@@ -16,6 +16,8 @@ from stayhand.wire import MAX_MESSAGE, PolicyRef, Severity
 
 __all__ = ["Band", "CompiledPack", "Duties", "InvalidPack", "Rule", "compile_pack"]
 
+# Where a pack has no band for slow (1/1024): what scores higher is not learned unasked.
+LEARN_BELOW = 12 * 1_024
 MAX_RULES = 256
 MAX_LISTS = 16
 MAX_LIST_ITEMS = 256
@@ -91,7 +93,11 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class CompiledPack:
-    """A pack that can decide. ``bands`` stand highest first; ``hash`` is SHA-256 over the canonical JSON."""
+    """A pack that can decide. ``bands`` stand highest first; ``hash`` is SHA-256 over the canonical JSON.
+
+    Scores are in 1/1024: ``lowest`` is where the first band begins (0: no bands), below ``learn_below`` an event that
+    was permitted or slowed may become normal.
+    """
 
     name: str
     version: str
@@ -102,6 +108,7 @@ class CompiledPack:
     rules: tuple[Rule, ...]
     lists: dict[str, list[str]]
     lowest: int
+    learn_below: int
     _by_name: dict[str, tuple[Rule, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def rules_for(self, action: str) -> tuple[Rule, ...]:
@@ -130,8 +137,9 @@ def compile_pack(source: str) -> CompiledPack:
     description = top["description"].text(4_096) if "description" in top else ""
     digest = canonical.digest(_document(name, version, description, bands, lists, rules))
     ref = PolicyRef(name=name, version=version, hash=digest)
-    lowest = min((band.at for band in bands), default=0)
-    return CompiledPack(name, version, digest, ref, ref.model_dump(), bands, rules, lists, lowest)
+    lowest = bands[-1].at if bands else 0
+    learn_below = lowest if bands and bands[-1].severity == Severity.slow else min(lowest or LEARN_BELOW, LEARN_BELOW)
+    return CompiledPack(name, version, digest, ref, ref.model_dump(), bands, rules, lists, lowest, learn_below)
 
 
 def _lists(node: Node) -> dict[str, list[str]]:

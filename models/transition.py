@@ -87,9 +87,6 @@ __all__ = [
     "settle",
 ]
 
-# Where a pack has no band for slow: learn below this total (1/1024).
-_LEARN_BELOW = 12 * 1_024
-
 
 class WrongPack(ValueError):
     """The record was decided by another pack than the one given."""
@@ -111,7 +108,7 @@ def decide(state: State, ask: Ask, world: World) -> Ruling:
     effects: list[Effect] = []
     teach: bytes | None = None
     if "repeated" not in used:
-        learn = judged.severity <= SLOW and scores.total < _slow_at(world.pack)
+        learn = judged.severity <= SLOW and scores.total < world.pack.learn_below
         note = lesson(seen, scores, ask.ce_id, learn)
         effects.append(Observe(note))
         effects.extend(consequences(ask, judged, used, plan))
@@ -260,11 +257,6 @@ def _shadowed(shadow: CompiledPack | None, scene: Scene) -> dict[str, Any] | Non
     if judged.failed:
         told["failed_rules"] = list(judged.failed)
     return told
-
-
-def _slow_at(pack: CompiledPack) -> int:
-    """Below this total an event may be learned: the pack's lowest band, which is slow where there is one."""
-    return pack.lowest or _LEARN_BELOW
 
 
 def _imported(control: Import) -> Baseline:

@@ -108,6 +108,17 @@ def test_a_score_in_nats_becomes_whole_parts_of_1024() -> None:
     assert compile_pack(source).bands[0].at == 12_800
 
 
+@pytest.mark.parametrize(
+    ("bands", "below"), [("", 12), ("block: 30", 12), ("block: 8", 8), ("slow: 20, block: 30", 20)]
+)
+def test_learning_stops_at_the_slow_band_or_at_its_usual_place(bands: str, below: int) -> None:
+    source = HEAD + ("bands:\n" if bands else "")
+    for name, at in (band.split(": ") for band in bands.split(", ") if band):
+        source += f"  {name}: {{at: {at}, obligations: {{message: m{', wait_ms: 1' * (name == 'slow')}}}"
+        source += ", reason: {code: c, message: m}}\n"
+    assert compile_pack(source).learn_below == below * 1_024
+
+
 def test_words_that_yaml_takes_for_something_else_stay_text() -> None:
     source = rule().replace("[a.b]", "[no, 1.0, 2026-01-01]")
     assert compile_pack(source).rules[0].patterns == ("no", "1.0", "2026-01-01")

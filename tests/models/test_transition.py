@@ -233,6 +233,46 @@ def _if_it_fits(state: State, kind: str, **fields: Any) -> State:
         return state
 
 
+def test_spent_keys_take_no_room_from_grants() -> None:
+    empty, used = NEW, settle(NEW, [Key(key_digest(str(number))) for number in range(MAX_SPENT_KEYS)])
+    for number in range(1, 9):
+        empty, used = (
+            _if_it_fits(state, "grant", grant=grant(number, action="x" * 200, resource="y" * 200))
+            for state in (empty, used)
+        )
+    assert 1 < len(used.facts.grants) == len(empty.facts.grants) < 8
+
+
+def test_what_has_ended_is_dropped_when_the_next_event_settles() -> None:
+    state = applied(NEW, "grant", grant=grant())
+    state = settle(state, decide(state, ask("test.approve"), world()).effects)
+    assert (len(state.facts.grants), len(state.facts.holds)) == (1, 1)
+    later = ask(n=1, at_ms=START_MS + 1_000_000)
+    assert settle(state, decide(state, later, world()).effects).facts == NO_FACTS
+
+
+def test_of_several_duties_the_strictest_counts() -> None:
+    two = "name: p\nversion: '1'\nrules:\n" + "".join(
+        f"  - {{id: r{n}, actions: ['*'], verdict: guide, obligations: {{wait_ms: {wait}, message: same,"
+        f" approval: {{timeout_s: {seconds}}}}}, reason: {{code: r{n}, message: m}}}}\n"
+        for n, wait, seconds in ((1, 10, 60), (2, 20, 30), (3, 5, 90))
+    )
+    ruling = decide(NEW, ask(), world(pack(two)))
+    wait, message, approval = ruling.decision["obligations"]
+    assert wait == {"type": "wait", "wait_ms": 20}
+    assert message == {"type": "message", "text": "same"}
+    assert approval["expires_at_ms"] == START_MS + 30_000
+    assert codes(ruling) == ["r1", "r2", "r3"]
+
+
+def test_what_reaches_the_slow_band_is_slowed_and_not_learned() -> None:
+    band = "{at: 0.5, obligations: {wait_ms: 5}, reason: {code: band, message: m}}"
+    touchy = pack(f"name: p\nversion: '1'\nbands:\n  slow: {band}\n")
+    ruling = decide(NEW, ask("iam:CreateAccessKey"), world(touchy))
+    assert (ruling.decision["verdict"], codes(ruling)[0], ruling.taught) == ("slow", "band", None)
+    assert decide(NEW, ask("iam:CreateAccessKey"), world()).taught is not None
+
+
 @pytest.mark.parametrize(
     ("kind", "fields", "code"),
     [
