@@ -98,9 +98,9 @@ def _write(value: Any, parts: list[str]) -> None:
     elif isinstance(value, float):
         parts.append(_ecmascript(value))
     elif isinstance(value, dict):
-        _write_object(value, parts)
+        _write_object(value, parts)  # pyright: ignore[reportUnknownArgumentType]
     elif isinstance(value, (list, tuple)):
-        _write_array(value, parts)
+        _write_array(value, parts)  # pyright: ignore[reportUnknownArgumentType]
     else:
         raise InvalidJson(f"{type(value).__name__} has no JSON form")
 

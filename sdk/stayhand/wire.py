@@ -252,8 +252,9 @@ def check_limits(value: Mapping[str, Any]) -> None:
     """
     for part in ("subject", "action", "resource"):
         holder = value.get(part)
-        if isinstance(holder, Mapping) and holder.get("properties"):
-            _bounded(holder["properties"], f"{part}.properties", MAX_PROPERTIES_BYTES)
+        properties: Any = holder.get("properties") if isinstance(holder, Mapping) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+        if properties:
+            _bounded(properties, f"{part}.properties", MAX_PROPERTIES_BYTES)
     if value.get("context"):
         _bounded(value["context"], "context", MAX_CONTEXT_BYTES)
 
@@ -270,13 +271,14 @@ def _bounded(value: Any, field: str, limit: int) -> None:
 
 
 def _depth(value: Any) -> int:
-    depth, layer = 0, [value]
+    depth = 0
+    layer: list[Any] = [value]
     while layer and depth <= MAX_DEPTH:
         layer = [
             inner
             for item in layer
             if isinstance(item, (dict, list, tuple))
-            for inner in (item.values() if isinstance(item, dict) else item)
+            for inner in (item.values() if isinstance(item, dict) else item)  # pyright: ignore[reportUnknownVariableType]
         ]
         depth += 1
     return depth

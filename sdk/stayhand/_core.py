@@ -1,0 +1,563 @@
+"""What Guard and AsyncGuard have in common: asks in flight, their answers, fallbacks, holds and outcomes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from stayhand._breaker import Breaker
+from stayhand._config import GuardConfig
+from stayhand._envelope import Envelopes, Unreadable, Unverified, check_traceparent, new_id
+from stayhand._fallback import Cause, LocalRule, Memory, Ruling, closed, rule
+from stayhand._prepare import ActionLike, Arguments, Prepared, prepare
+from stayhand._spool import Entry, Spool, SpoolRefused
+from stayhand._transport import Outgoing, RawHeaders, Transport
+from stayhand.errors import GuardClosed, InvalidAction, Rejected, Unavailable
+from stayhand.secrets import Scanner
+from stayhand.wire import Approval, Decision, Fallback, FallbackMode, Outcome, OutcomeResult, Rejection
+
+LATE_MAX = 4_096
+HOLD_GRACE_MS = 5_000
+ADOPT_EVERY_MS = 10_000
+RESEND_EVERY_MS = 1_000
+RESEND_MAX = 500
+UNREADABLE = Rejection(code="unreadable-answer", message="This version cannot read the gate's answer.")
+_log = logging.getLogger("stayhand.guard")
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """There will be no answer, and why."""
+
+    cause: Cause
+
+
+Answer = Decision | Rejection | Lost
+
+
+class Mailbox(Protocol):
+    """Where an asker waits; ``put`` is called from a thread of the transport and never blocks."""
+
+    def put(self, answer: Answer, /) -> None:
+        """Hand over the first answer, or the final one of a hold."""
+
+
+_M = TypeVar("_M", bound=Mailbox)
+
+
+class Ask(Generic[_M]):
+    """One pending action on its way; its mutable fields are guarded by the core's lock."""
+
+    __slots__ = (
+        "answered",
+        "correlation_id",
+        "deadline_at_ms",
+        "deadline_ms",
+        "delivered",
+        "expired",
+        "held_until_ms",
+        "mailbox",
+        "mode",
+        "prepared",
+        "probe",
+        "traceparent",
+    )
+
+    def __init__(self, prepared: Prepared, mailbox: _M, deadline_ms: int, mode: FallbackMode, traceparent: str) -> None:
+        """Not yet sent."""
+        self.prepared = prepared
+        self.mailbox = mailbox
+        self.correlation_id = os.urandom(16)
+        self.deadline_ms = deadline_ms
+        self.deadline_at_ms = monotonic_ms() + deadline_ms
+        self.mode: FallbackMode = mode
+        self.traceparent = traceparent
+        self.probe = False
+        self.delivered = False
+        self.answered = False
+        self.expired = False
+        self.held_until_ms = 0
+
+    def remaining_s(self) -> float:
+        """Seconds until the deadline, 0 past it."""
+        return max(0.0, (self.deadline_at_ms - monotonic_ms()) / 1000)
+
+
+class Core(Generic[_M]):
+    """The state of one guard. Thread-safe; it belongs to the process that made it."""
+
+    def __init__(self, config: GuardConfig, transport: Transport, local_rules: LocalRule | None) -> None:
+        """Make the spool, then begin to connect."""
+        self.config = config
+        self._local_rules = local_rules
+        self._transport = transport
+        self._envelopes = Envelopes(config)
+        self._scanner = Scanner(config.key_bytes or os.urandom(32))
+        self._breaker = Breaker(config.breaker_timeouts)
+        self._memory = Memory()
+        self._spool = Spool(config.spool_dir, config.prefix, config.point, config.spool_bytes_max)
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._asks: dict[bytes, Ask[_M]] = {}
+        self._holds: dict[str, Ask[_M]] = {}
+        self._waiting: list[Ask[_M]] = []
+        self._late: dict[bytes, None] = {}
+        self._sending: set[str] = set()
+        self._counts: Counter[str] = Counter()
+        self._ready = threading.Event()
+        self._owner = os.getpid()
+        self._closed = False
+        self._active = 0
+        self._adopt_at_ms = 0.0
+        self._resend_at_ms = 0.0
+        if config.unsigned:
+            _log.warning("this guard runs unsigned: anybody who can write to Kafka can answer it")
+        transport.start(self)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How often what happened, by name, since the start."""
+        with self._lock:
+            return dict(self._counts)
+
+    @property
+    def circuit(self) -> str:
+        """The breaker's state."""
+        return self._breaker.state
+
+    @property
+    def problem(self) -> str:
+        """The transport's last problem."""
+        return self._transport.problem
+
+    @property
+    def spooled(self) -> int:
+        """How many entries Kafka must still hear."""
+        return len(self._spool)
+
+    def wait_ready(self, timeout_ms: int) -> bool:
+        """Whether the reply position is fixed, after at most this long."""
+        self.ensure_open()
+        return self._ready.wait(timeout_ms / 1000)
+
+    def ensure_open(self) -> None:
+        """Refuse what would use another process's threads and files.
+
+        Raises:
+            GuardClosed: closed, or forked.
+        """
+        if self._owner != os.getpid():
+            raise GuardClosed("this guard belongs to the parent process: make one after the fork")
+        if self._closed:
+            raise GuardClosed("this guard is closed")
+
+    def begin(
+        self,
+        action: ActionLike,
+        arguments: Arguments,
+        mailbox: _M,
+        deadline_ms: int | None,
+        fallback: FallbackMode | None,
+        traceparent: str,
+    ) -> Ask[_M]:
+        """Validate and send an ask; its answer comes to the mailbox, also where the circuit is open.
+
+        Every ask that was begun must be concluded or forgotten.
+
+        Raises:
+            InvalidAction: nothing was published.
+            GuardClosed: closed, or forked.
+        """
+        self.ensure_open()
+        deadline = self._deadline(deadline_ms)
+        check_traceparent(traceparent)
+        prepared = prepare(action, arguments, self._scanner)
+        mode = fallback or self.config.fallback_for(prepared.action.action.name)
+        ask = Ask(prepared, mailbox, deadline, mode, traceparent)
+        with self._lock:
+            self.ensure_open()
+            self._active += 1
+            self._counts["asks"] += 1
+        admission = self._breaker.admit(monotonic_ms())
+        if admission == "refuse":
+            ask.mailbox.put(Lost("circuit-open"))
+            return ask
+        ask.probe = admission == "probe"
+        with self._lock:
+            self._asks[ask.correlation_id] = ask
+            if not self._ready.is_set():
+                self._waiting.append(ask)
+                return ask
+        self._publish(ask)
+        return ask
+
+    def expire(self, ask: Ask[_M]) -> bool:
+        """The deadline passed. False where an answer is being handed over at this moment: then take that."""
+        with self._lock:
+            if ask.answered:
+                return False
+            ask.expired = True
+            self._gave_up(ask)
+        if ask.delivered:
+            self._breaker.unanswered(monotonic_ms(), probe=ask.probe)
+        else:
+            self._breaker.lost(monotonic_ms(), probe=ask.probe)
+        return True
+
+    def conclude(self, ask: Ask[_M], answer: Answer | None) -> tuple[Decision, bool]:
+        """The decision on an ask, and whether ``sync`` must come before it is used; None stands for no answer in time.
+
+        Raises:
+            Rejected: the gate refused the ask.
+        """
+        if isinstance(answer, Rejection):
+            self._ended()
+            raise Rejected(answer.code, answer.message)
+        if isinstance(answer, Decision):
+            self._ended()
+            return answer, False
+        cause: Cause = answer.cause if isinstance(answer, Lost) else "deadline"
+        try:
+            return self._fall_back(ask, cause)
+        finally:
+            self._ended()
+
+    def forget(self, ask: Ask[_M]) -> None:
+        """The asker went away (cancelled)."""
+        with self._lock:
+            ask.expired = True
+            self._gave_up(ask)
+        if not ask.answered:
+            self._breaker.abandoned(monotonic_ms(), probe=ask.probe)
+        self._ended()
+
+    def refused(self, ask: Ask[_M]) -> Decision:
+        """A closed decision for an ask that the gate rejected, recorded as the point's own."""
+        return self._record(ask, "rejected", closed("rejected"))[0]
+
+    def held(self, decision: Decision) -> Ask[_M] | None:
+        """The ask whose hold a decision began; None where it is unknown or over."""
+        return self._holds.get(decision.decision_id)
+
+    def conclude_hold(self, decision: Decision, answer: Answer | None) -> Decision:
+        """The final decision of a hold; None and every loss end it closed.
+
+        Raises:
+            Rejected: the gate refused it after all.
+        """
+        with self._lock:
+            ask = self._holds.pop(decision.decision_id, None)
+            if ask is not None:
+                self._gave_up(ask)
+        if isinstance(answer, Decision):
+            return answer
+        if isinstance(answer, Rejection):
+            raise Rejected(answer.code, answer.message)
+        cause: Cause = answer.cause if answer is not None else "deadline"
+        ruling = Ruling("closed", "block", "hold-expired", "No approval came in time: the action must not happen.")
+        return self._record(ask, cause, ruling)[0] if ask is not None else ruling.decision(new_id())
+
+    def acted(self, identity: str, decision: Decision) -> str:
+        """Keep a permit that is about to be used until Kafka has its outcome; its entry id, empty where none is due."""
+        if not decision.receipt:
+            return ""
+        entry = Entry(new_id(), "permit", identity, now_ms(), decision.decision_id, decision.receipt)
+        try:
+            self._spool.put(entry)
+        except SpoolRefused as error:
+            self._count("unspooled")
+            _log.error("a permit is used without a local record of it: %s", error)
+            return ""
+        return entry.entry_id
+
+    def not_done(self, identity: str, decision: Decision | None) -> None:
+        """An action that might have happened did not: tell the gate that it was cancelled."""
+        if decision is not None and decision.verdict != "block":
+            self.report(self.acted(identity, decision), "cancelled")
+
+    def report(self, entry_id: str, result: OutcomeResult) -> None:
+        """Tell what became of a permit, once; it is sent now, and again until Kafka has it."""
+        if not entry_id or self._owner != os.getpid():
+            return
+        try:
+            entry = self._spool.finish(entry_id, result)
+        except SpoolRefused as error:
+            _log.warning("an outcome is kept in memory alone: %s", error)
+            return
+        if entry is not None:
+            self._deliver(entry)
+
+    def sync(self) -> None:
+        """Make what was spooled survive a crash of the machine."""
+        try:
+            self._spool.sync()
+        except SpoolRefused as error:
+            self._count("unspooled")
+            _log.error("%s", error)
+
+    def close(self, timeout_ms: int) -> None:
+        """Resolve what is pending by its fallback, deliver what can be, keep the rest. Idempotent."""
+        if self._owner != os.getpid():
+            return
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            pending = [ask for ask in self._asks.values() if not ask.answered]
+            held = [ask for ask in self._asks.values() if ask.answered]
+            for ask in pending:
+                ask.answered = True
+            self._asks.clear()
+            self._waiting.clear()
+        for ask in (*pending, *held):
+            ask.mailbox.put(Lost("unavailable"))
+        with self._idle:
+            self._idle.wait_for(lambda: self._active == 0, timeout_ms / 1000)
+        if self._ready.is_set():
+            self._flush()
+        self._transport.close(timeout_ms)
+        self._spool.close()
+
+    def disown(self) -> None:
+        """In a forked child: let go of what is the parent's; takes no lock."""
+        self._transport.abandon()
+        self._spool.abandon()
+
+    def ready(self) -> None:
+        """The transport can carry asks: send those that waited for it and have time left."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            self._ready.set()
+        self._breaker.reached()
+        for ask in waiting:
+            if not ask.expired:
+                self._publish(ask)
+
+    def answer(self, value: bytes, headers: RawHeaders) -> None:
+        """A record on the reply partition: another's, late, not to be believed, or an answer."""
+        correlation_id = next((found for name, found in headers if name == "kafka_correlationId"), None)
+        ask = self._asks.get(correlation_id) if correlation_id else None
+        if ask is None:
+            self._count("late" if correlation_id in self._late else "skipped")
+            return
+        try:
+            answer: Decision | Rejection = self._envelopes.open(value, headers)
+        except Unverified as error:
+            self._count("unverified")
+            _log.warning("an answer is ignored: %s", error)
+            return
+        except Unreadable as error:
+            self._count("unreadable")
+            _log.error("an answer cannot be read, so the action must not happen: %s", error)
+            answer = UNREADABLE
+        self._breaker.answered()
+        if self._accept(ask, answer):
+            ask.mailbox.put(answer)
+
+    def tick(self) -> None:
+        """House-keeping: signs of life, what must be sent again, what a dead process left, holds that ended."""
+        now = monotonic_ms()
+        if self._breaker.unreachable and self._ready.is_set() and self._transport.reachable():
+            self._breaker.reached()
+            self._resend_at_ms = now
+        self._forget_holds()
+        if self._closed:
+            return
+        self.sync()
+        if self._ready.is_set() and not self._breaker.unreachable:
+            self._adopt(now)
+            if now >= self._resend_at_ms:
+                self._resend_at_ms = now + RESEND_EVERY_MS
+                self._flush()
+
+    def _deadline(self, deadline_ms: int | None) -> int:
+        if deadline_ms is None:
+            return self.config.deadline_ms
+        if not 1 <= deadline_ms <= self.config.deadline_ms_max:
+            raise InvalidAction(
+                "deadline_ms", f"expected 1 to {self.config.deadline_ms_max} (deadline_ms_max of the guard)"
+            )
+        return deadline_ms
+
+    def _publish(self, ask: Ask[_M]) -> None:
+        address = self._transport.reply_address
+        remaining_ms = int(ask.deadline_at_ms - monotonic_ms())
+        if address is None or remaining_ms < 1:
+            return
+        record = self._envelopes.ask(
+            ask.prepared.identity,
+            ask.prepared.value,
+            ask.correlation_id,
+            address,
+            min(ask.deadline_ms, remaining_ms + 1),
+            ask.traceparent,
+        )
+
+        def delivered(error: str | None) -> None:
+            if error is None:
+                ask.delivered = True
+            else:
+                self._lose(ask, error)
+
+        try:
+            self._transport.send(record, delivered)
+        except Unavailable as error:
+            self._lose(ask, str(error))
+
+    def _lose(self, ask: Ask[_M], why: str) -> None:
+        with self._lock:
+            if ask.answered or ask.expired:
+                return
+            ask.answered = True
+            self._gave_up(ask)
+        _log.info("an ask did not reach Kafka: %s", why)
+        self._breaker.lost(monotonic_ms(), probe=ask.probe)
+        ask.mailbox.put(Lost("unavailable"))
+
+    def _accept(self, ask: Ask[_M], answer: Decision | Rejection) -> bool:
+        """Whether this answer counts: the first one, and after a hold the final one."""
+        final = isinstance(answer, Rejection) or answer.final
+        with self._lock:
+            if ask.expired:
+                self._counts["late"] += 1
+                return False
+            if ask.answered and not final:
+                self._counts["skipped"] += 1
+                return False
+            first = not ask.answered
+            ask.answered = True
+            if final:
+                self._asks.pop(ask.correlation_id, None)
+            self._counts["answers"] += 1
+            if isinstance(answer, Decision):
+                if not final:
+                    ask.held_until_ms = _held_until(answer)
+                    self._holds[answer.decision_id] = ask
+                if first:
+                    self._memory.learn(ask.prepared.action, ask.prepared.identity, answer, now_ms())
+        return True
+
+    def _fall_back(self, ask: Ask[_M], cause: Cause) -> tuple[Decision, bool]:
+        prepared = ask.prepared
+        ruling = rule(
+            ask.mode,
+            cause,
+            prepared.action,
+            prepared.identity,
+            self._memory,
+            self._local_rules,
+            now_ms(),
+            self.config.last_known_ms,
+        )
+        return self._record(ask, cause, ruling)
+
+    def _record(self, ask: Ask[_M], cause: Cause, ruling: Ruling) -> tuple[Decision, bool]:
+        """Spool what the point decided by itself; what cannot be recorded must not permit."""
+        prepared = ask.prepared
+        claim = Fallback(
+            point=self.config.point,
+            action=prepared.action.action.name,
+            resource=f"{prepared.action.resource.type}:{prepared.action.resource.id}",
+            mode=ruling.mode,
+            verdict=ruling.verdict,
+            cause=cause,
+            at_ms=now_ms(),
+            action_digest=prepared.digest,
+        )
+        entry = Entry(new_id(), "fallback", prepared.identity, claim.at_ms, value=claim.model_dump(mode="json"))
+        self._count("fallbacks")
+        try:
+            self._spool.put(entry)
+        except SpoolRefused as error:
+            self._count("unspooled")
+            _log.error("a fallback is not recorded, so it is closed: %s", error)
+            return closed(cause).decision(entry.entry_id), False
+        if not self._breaker.unreachable:
+            self._deliver(entry)
+        return ruling.decision(entry.entry_id), ruling.verdict != "block"
+
+    def _adopt(self, now: float) -> None:
+        if now < self._adopt_at_ms:
+            return
+        self._adopt_at_ms = now + ADOPT_EVERY_MS
+        adopted = self._spool.adopt()
+        if adopted:
+            self._resend_at_ms = now
+            _log.info("%d entries of a process that ended are delivered now", adopted)
+
+    def _flush(self) -> None:
+        for entry in self._spool.due()[:RESEND_MAX]:
+            self._deliver(entry)
+
+    def _deliver(self, entry: Entry) -> None:
+        with self._lock:
+            if not self._ready.is_set() or entry.entry_id in self._sending:
+                return
+            self._sending.add(entry.entry_id)
+
+        def delivered(error: str | None) -> None:
+            with self._lock:
+                self._sending.discard(entry.entry_id)
+            if error is None:
+                self._spool.done(entry.entry_id)
+                self._count("delivered")
+
+        try:
+            self._transport.send(self._outgoing(entry), delivered)
+        except Unavailable as error:
+            delivered(str(error))
+
+    def _outgoing(self, entry: Entry) -> Outgoing:
+        if entry.kind == "fallback":
+            claim = Fallback.model_validate(entry.value)
+            return self._envelopes.fallback(entry.key, claim.model_dump_json().encode(), entry.entry_id)
+        outcome = Outcome.model_validate(
+            {"receipt": entry.receipt, "decision_id": entry.decision_id, "result": entry.result}
+        )
+        return self._envelopes.outcome(entry.key, outcome.model_dump_json().encode(), entry.entry_id)
+
+    def _forget_holds(self) -> None:
+        with self._lock:
+            gone = [(name, ask) for name, ask in self._holds.items() if now_ms() > ask.held_until_ms + HOLD_GRACE_MS]
+            for name, ask in gone:
+                del self._holds[name]
+                self._asks.pop(ask.correlation_id, None)
+
+    def _gave_up(self, ask: Ask[_M]) -> None:
+        """Under the lock: what still comes for this ask is late."""
+        if self._asks.pop(ask.correlation_id, None) is None:
+            return
+        self._late[ask.correlation_id] = None
+        if len(self._late) > LATE_MAX:
+            del self._late[next(iter(self._late))]
+
+    def _ended(self) -> None:
+        with self._idle:
+            self._active -= 1
+            if self._closed and self._active == 0:
+                self._idle.notify_all()
+
+    def _count(self, name: str) -> None:
+        with self._lock:
+            self._counts[name] += 1
+
+
+def monotonic_ms() -> float:
+    """Milliseconds that only go forward."""
+    return time.monotonic() * 1000
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def _held_until(decision: Decision) -> int:
+    ends = [obligation.expires_at_ms for obligation in decision.obligations if isinstance(obligation, Approval)]
+    return min(ends, default=0)
