@@ -17,10 +17,12 @@ from models.baseline import (
     EPOCH_EVENTS,
     MATURE_AFTER_MS,
     MAX_BODY_BYTES,
+    MAX_SESSION,
     ROOM_BYTES,
     VERSION,
     Baseline,
     InvalidBaseline,
+    Recent,
     decode,
     encode,
     ripened,
@@ -28,6 +30,7 @@ from models.baseline import (
 )
 from models.event import Features, Scores, features, lesson, observe, score, take_back, taught, taught_from
 from models.prior import load_prior
+from models.rate import CAP, MAX_SAMPLES
 from models.tables import MAX_COUNT, Table
 from models.tables import table as made
 from stayhand.wire import PendingAction, pending_action
@@ -264,6 +267,7 @@ def test_a_burst_fills_both_epochs_and_is_then_counted_but_not_learned() -> None
     assert b.events == 3 * EPOCH_EVENTS
     assert b.skipped == EPOCH_EVENTS
     assert b.matured == 0
+    assert decode(encode(b)) == b
     assert ripened(b, START + 5 * MATURE_AFTER_MS).tables[0].total == 2 * EPOCH_EVENTS
 
 
@@ -335,3 +339,78 @@ def test_a_hash_across_two_others_is_not_taken_for_one(monkeypatch: pytest.Monke
     straddling = EMPTY._replace(ring=b"abcdef" + b"abcdef")
     assert not seen_before(straddling, "x")
     assert seen_before(EMPTY._replace(ring=b"abcdef" + b"abcdef" + b"cdefab"), "x")
+
+
+def test_taking_back_twice_what_shares_its_values_with_others_leaves_a_record_that_can_be_read() -> None:
+    seen = features(EMPTY, act(source=""), START, PRIOR)
+    note = lesson(seen, score(seen), "a", True)
+    b = step(step(observe(EMPTY, note), act(), START, "b"), act(), START, "c")
+    again = take_back(take_back(b, taught_from(taught(note))), taught_from(taught(note)))
+    assert again.open is not None
+    assert again.open.events == 1
+    assert decode(encode(again)) == again
+
+
+def test_a_lesson_that_was_not_learned_has_nothing_to_take_back() -> None:
+    b = step(EMPTY, act(), START)
+    seen = features(b, act(), START, PRIOR)
+    note = lesson(seen, score(seen), "a", False)
+    after = observe(b, note)
+    assert taught_from(taught(note)).epoch == 0
+    assert take_back(after, taught_from(taught(note))) is after
+
+
+def _waiting() -> Baseline:
+    """One epoch waits, another is open."""
+    b = EMPTY
+    for number in range(EPOCH_EVENTS + 3):
+        b = step(b, act(), START + number, str(number))
+    assert b.open is not None
+    assert b.waiting is not None
+    return b
+
+
+def _epochs(name: str, **changes: int) -> Baseline:
+    b = _waiting()
+    return b._replace(**{name: getattr(b, name)._replace(**changes)})
+
+
+WRONG = {
+    "more of a value than events": _epochs("open", events=1),
+    "no events": _epochs("open", events=0),
+    "more events than an epoch holds": _epochs("waiting", events=EPOCH_EVENTS + 1),
+    "open before waiting": _epochs("open", first_ms=START),
+    "an epoch of the future": _epochs("open", last_ms=START + DAY_MS),
+    "an epoch that ends before it begins": _epochs("open", last_ms=0),
+    "a number twice": _epochs("open", number=1),
+    "a number that is still to come": _epochs("open", number=99),
+    "repeats of the future": _waiting()._replace(recent=Recent(START + DAY_MS, 1, {})),
+    "too many samples": _waiting()._replace(samples=MAX_SAMPLES + 1),
+    "sums that no samples can have": _waiting()._replace(sums=(1, 0, 0, 0, 0, 0)),
+    "a counter beyond its cap": _waiting()._replace(counters=(CAP + 1, 0, 0)),
+    "a session beyond its bound": _waiting()._replace(session=MAX_SESSION + 1),
+    "seen after the last event": _waiting()._replace(first_seen_ms=START + DAY_MS),
+    "half a hash": _waiting()._replace(ring=b"abc"),
+    "too many hashes": _waiting()._replace(ring=bytes(33 * 6)),
+    "an empty count": _waiting()._replace(recent=Recent(START, 1, {7: 0})),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_what_could_not_have_been_written_is_refused(wrong: Baseline) -> None:
+    assert decode(encode(_waiting())) == _waiting()
+    with pytest.raises(InvalidBaseline):
+        decode(encode(wrong))
+
+
+@pytest.mark.parametrize("entries", [(5, 3, 1, 1), (3, 3, 1, 1), (3, 5, 1, 0)])
+def test_a_table_out_of_order_or_with_an_empty_count_is_refused(entries: tuple[int, ...]) -> None:
+    table = Table({}, 2, 2, struct.pack("<BIH4H", 2, 2, 2, *entries))
+    with pytest.raises(InvalidBaseline, match="table action"):
+        decode(encode(EMPTY._replace(tables=(table, *EMPTY.tables[1:]))))
+
+
+def test_a_table_beyond_its_capacity_is_refused() -> None:
+    table = made(dict.fromkeys(range(module.CAPACITIES[0] + 1), 1), 97, 97)
+    with pytest.raises(InvalidBaseline, match="at most 96"):
+        decode(encode(EMPTY._replace(tables=(table, *EMPTY.tables[1:]))))

@@ -294,6 +294,12 @@ def test_a_burst_of_usual_actions_is_slowed_by_its_rate_alone_and_never_blocked(
     assert max(totals) < GUIDE
 
 
+def test_impact_speaks_only_of_an_action_that_has_not_matured() -> None:
+    usual, new = (score(features(LIVED, act(name), LAST, PRIOR)) for name in ("deploy.token.use", "package.publish"))
+    assert "impact" not in dict(usual.terms)
+    assert dict(new.terms)["impact"] > 0
+
+
 def test_the_session_forgets_within_hours() -> None:
     f = features(LIVED, act("iam:PutUserPolicy", source="203.0.113.9"), LAST + HOUR, PRIOR)
     b = observe(LIVED, lesson(f, score(f), "a", False))
