@@ -77,14 +77,14 @@ class Node:
         return [Node(node, self._below(str(position))) for position, node in enumerate(self._node.value)]
 
     def text(self, most: int, pattern: str | None = None) -> str:
-        """A scalar as it is written (``no`` and ``1`` are text here), without control characters."""
+        """A scalar as it is written (``no`` and ``1`` are text here), printable throughout."""
         if not isinstance(self._node, yaml.ScalarNode):
             raise self.wrong("expected text")
         value = str(self._node.value).strip()
         if not 0 < len(value.encode("utf-8", "surrogatepass")) <= most:
             raise self.wrong(f"expected text of 1 to {most} bytes")
-        if not value.isprintable() and not value.replace("\n", "").isprintable():
-            raise self.wrong("expected text without control characters")
+        if not value.replace("\n", "").isprintable():
+            raise self.wrong("expected printable text, without control or invisible characters")
         if pattern is not None and not re.fullmatch(pattern, value):
             raise self.wrong(f"expected text like {pattern}")
         return value

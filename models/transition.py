@@ -153,11 +153,11 @@ def answer_hold(
         identity, hold.action, None, used, scores, seen.impact, hold.point, late=False, lists=world.pack.lists
     )
     judged = judge_answer(world.pack, scene)
+    decision = decision_body(decision_id, judged, used, world.pack)
+    allowed = decision["verdict"] in {"permit", "slow"}
     effects: list[Effect] = [Unhold(hold.hold_id)]
-    allowed = judged.severity <= SLOW
     if allowed and hold.idempotency_key:
         effects.append(Key(hold.idempotency_key))
-    decision = decision_body(decision_id, judged, used, world.pack)
     return Ruling(seen, scores, used, decision, None, effects, None, allowed)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from models import scene
@@ -152,3 +154,13 @@ def test_the_fields_that_a_condition_may_name_are_those_that_a_scene_has() -> No
         if variable in {"context", "point"}:
             continue
         assert set(scene._BUILDERS[variable](full)) == fields, variable
+
+
+def test_the_pack_in_the_documentation_compiles() -> None:
+    text = (POLICIES.parent / "docs" / "policies.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    compiled = compile_pack(example)
+    assert [rule.id for rule in compiled.rules] == ["production-needs-approval"]
+    for variable, fields in _FIELDS.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{variable}`"))
+        assert all(f"`{name}`" in row for name in fields or ()), variable
