@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "identity": ("streams.commands.identity", "Show and reset an identity."),
     "explain": ("streams.commands.explain", "Show why a decision was made, by its id."),
     "replay": ("streams.replay.command", "Score recorded logs under a prefix of their own."),
+    "demo": ("streams.demo.command", "Show the gate at work on a small simulated fleet."),
 }
 _OURS = ("streams", "schemas", "models")
 

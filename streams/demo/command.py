@@ -13,7 +13,7 @@ import typer
 from schemas.topics import DEFAULT_PREFIX
 from stayhand.errors import StayhandError
 from streams.brokers import BrokerError, broker_from
-from streams.commands._session import EXIT_NO, KafkaDown, Refused, Session, kafka_settings
+from streams.commands._session import EXIT_NO, KafkaDown, Refused, Session
 from streams.demo import story
 from streams.demo.screen import screen
 from streams.replay.command import EXIT_STOPPED
@@ -54,7 +54,7 @@ def _told(broker: str, prefix: str, seed: int) -> story.Ending:
     with screen() as shown, tempfile.TemporaryDirectory(prefix="stayhand-demo-") as folder:
         shown.say(f"starting Kafka ({broker}) ...")
         with broker_from(broker) as running:
-            settings = kafka_settings(running.bootstrap, [])
+            settings = {"bootstrap.servers": running.bootstrap}
             live = Session(settings, prefix, _OPERATOR)
             past = Session(settings, f"{prefix}-history-{secrets.token_hex(4)}", _OPERATOR)
             return story.tell(live, past, Path(folder), shown, seed)

@@ -220,9 +220,17 @@ class _Stage:
             source=action["context"]["source"],
             verdict=decision.verdict,
             latency_ms=latency_ms,
-            why="; ".join(reason.message for reason in decision.reasons) if decision.verdict != "permit" else "",
+            why="" if decision.verdict == "permit" else _why(decision),
             stolen=stolen,
         )
+
+
+def _why(decision: Decision) -> str:
+    """The first reason in words, the others by their codes: one line."""
+    first, *others = decision.reasons or [None]
+    codes = ", ".join(reason.code for reason in others if reason is not None)
+    told = first.message if first is not None else ""
+    return f"{told} ({codes})" if codes else told
 
 
 def _wait_s(decision: Decision) -> float:

@@ -6,12 +6,13 @@ import json
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from schemas.topics import DEFAULT_PREFIX, check_prefix
+from stayhand.errors import ConfigurationError
 from streams.brokers import BrokerError, broker_from
 from streams.commands._session import (
     EXIT_KAFKA,
@@ -23,7 +24,6 @@ from streams.commands._session import (
     Mistaken,
     Refused,
     Session,
-    kafka_settings,
     operator_name,
 )
 from streams.replay import ground, report
@@ -31,6 +31,7 @@ from streams.replay.errors import ReplayFailed, ReplayMistaken
 from streams.replay.interrupt import stoppable
 from streams.replay.progress import Bar
 from streams.replay.runner import Plan, Report, replay
+from streams.settings import load
 from streams.topics import TopicsFailed
 
 app = typer.Typer(help="Score recorded logs under a prefix of their own.")
@@ -40,8 +41,9 @@ _OPERATOR = operator_name()
 _ENDINGS: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
     ((ReplayFailed, Refused), EXIT_NO),
     ((KafkaDown, TopicsFailed, BrokerError), EXIT_KAFKA),
-    ((ReplayMistaken, Mistaken, ValueError), EXIT_USAGE),
+    ((ReplayMistaken, Mistaken, ConfigurationError, ValueError), EXIT_USAGE),
 )
+_EXPECTED = tuple(kind for kinds, _ in _ENDINGS for kind in kinds)
 
 
 @app.command()
@@ -83,7 +85,7 @@ def run(
         if backfill and not bootstrap and broker in ("embedded", "apache"):
             raise ReplayMistaken("--backfill: name the live broker with --bootstrap")
         with stoppable(), broker_from(bootstrap or broker) as running:
-            settings = kafka_settings(running.bootstrap, kafka or [])
+            settings = _clients(running.bootstrap, kafka or [])
             session = Session(settings, check_prefix(made), by)
             live = Session(settings, check_prefix(live_prefix), by) if backfill else None
             plan = Plan(tuple(files), session, policy, live, bool(prefix), partitions, patience_s)
@@ -92,10 +94,18 @@ def run(
     except KeyboardInterrupt as error:
         sys.stderr.write("stopped\n")
         raise typer.Exit(EXIT_STOPPED) from error
-    except (ReplayFailed, ReplayMistaken, KafkaDown, TopicsFailed, Refused, Mistaken, BrokerError, ValueError) as error:
+    except _EXPECTED as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(next(code for kinds, code in _ENDINGS if isinstance(error, kinds))) from error
     _print(ended, as_json=as_json)
+
+
+def _clients(bootstrap: str, pairs: list[str]) -> dict[str, Any]:
+    """Settings of librdkafka: those that scorers read too, then KEY=VALUE."""
+    if wrong := next((pair for pair in pairs if "=" not in pair), None):
+        raise ReplayMistaken(f"--kafka {wrong!r}: expected KEY=VALUE, such as security.protocol=SSL")
+    settings = load(kafka=dict(pair.split("=", 1) for pair in pairs) or None)
+    return {**settings.kafka, "bootstrap.servers": bootstrap}
 
 
 def _print(ended: Report, *, as_json: bool) -> None:

@@ -88,8 +88,8 @@ def replay_point(session: Session, name: str) -> EnforcementPoint:
 
 def remove(session: Session) -> None:
     """Delete the prefix's topics; those that stay are named in the log, for the replay itself is over."""
-    names = [session.topic(spec.kind) for spec in TOPICS]
-    for name, deletion in topics.admin_client(session.kafka).delete_topics(names).items():
+    client = topics.admin_client(session.kafka)
+    for name, deletion in client.delete_topics([session.topic(spec.kind) for spec in TOPICS]).items():
         try:
             deletion.result(topics.TIMEOUT_S)
         except KafkaException as error:
