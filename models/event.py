@@ -223,7 +223,9 @@ def _evidence(b: Baseline, channel: int, code: int, seen: Mapping[int, int], sha
 
 def _damped(value: float, r: int) -> int:
     """The r-th repeat of what speaks against the identity weighs ``sqrt(r) - sqrt(r-1)``; the rest weighs fully."""
-    return round(value * _DAMP[r] if value > 0.0 and r < _DAMPED else value * _LEAST if value > 0.0 else value)
+    if value > 0.0:
+        value *= _DAMP[r] if r < _DAMPED else _LEAST
+    return round(value)
 
 
 def _ratio(found: Evidence, weight: float) -> int:
@@ -234,8 +236,9 @@ def _ratio(found: Evidence, weight: float) -> int:
     k, n, u, r, g, q = found
     own = (k - DISCOUNT if k else 0.0) + (THETA + DISCOUNT * u) * g * 1e-6
     value = log(q * 1e-6 * (n + THETA) / own)
-    value = min(HIGHEST, max(LOWEST, value))
-    return _damped(value * weight * 1024, r)
+    if value <= LOWEST:
+        return round(LOWEST * weight * 1024)
+    return _damped(min(HIGHEST, value) * weight * 1024, r)
 
 
 def score(f: Features) -> Scores:
@@ -272,8 +275,7 @@ def _hour(f: Features) -> int:
     if not f.hour_total:
         return 0
     value = log((f.hour_total + 24 * HOUR_SMOOTHING) / (6 * f.hour_count + 24 * HOUR_SMOOTHING))
-    value = min(HIGHEST, max(LOWEST, value))
-    return _damped(value * HOUR_WEIGHT * 1024, f.repeats)
+    return _damped(min(HIGHEST, max(LOWEST, value)) * HOUR_WEIGHT * 1024, f.repeats)
 
 
 def _rate(z: tuple[int, int, int]) -> int:

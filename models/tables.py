@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from functools import cache
-from typing import NamedTuple
 
 MAX_COUNT = 65_535
 MAX_TOTAL = (1 << 32) - 1
@@ -17,27 +16,39 @@ class InvalidTable(ValueError):
     """The bytes are not a table in its canonical form."""
 
 
-class Table(NamedTuple):
+class Table:
     """Counts by 16-bit code, the total N of events, and the number U of values that were ever new (evicted ones too).
 
-    ``raw`` is the table as bytes: it changes only when an epoch matures, but is written at every checkpoint. The counts
-    stand in the order of their codes.
+    It is not changed once made. Its bytes are made when they are first asked for, and kept: a table changes only when
+    an epoch matures, but is written at every checkpoint.
     """
 
-    counts: Mapping[int, int]
-    total: int
-    distinct: int
-    raw: bytes
+    __slots__ = ("_raw", "counts", "distinct", "total")
 
+    def __init__(self, counts: Mapping[int, int], total: int, distinct: int, raw: bytes = b"") -> None:
+        """Take the counts over: whoever made them must not change them again."""
+        self.counts = counts
+        self.total = total
+        self.distinct = distinct
+        self._raw = raw
 
-def table(counts: Mapping[int, int], total: int, distinct: int) -> Table:
-    """A table with its bytes: size, N, U, then codes and counts in the order of the codes (little-endian)."""
-    return _packed(dict(sorted(counts.items())), total, distinct)
+    @property
+    def raw(self) -> bytes:
+        """Size, N, U, then codes and counts in the order of the codes (little-endian)."""
+        if not self._raw:
+            size, counts = len(self.counts), dict(sorted(self.counts.items()))
+            self._raw = _layout(size).pack(size, self.total, self.distinct, *counts, *counts.values())
+        return self._raw
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Table):
+            return NotImplemented
+        return (self.total, self.distinct, self.counts) == (other.total, other.distinct, other.counts)
 
-def _packed(counts: Mapping[int, int], total: int, distinct: int) -> Table:
-    size = len(counts)
-    return Table(counts, total, distinct, _layout(size).pack(size, total, distinct, *counts, *counts.values()))
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Table({dict(self.counts)}, {self.total}, {self.distinct})"
 
 
 @cache
@@ -45,7 +56,7 @@ def _layout(size: int) -> struct.Struct:
     return struct.Struct(f"<BIH{2 * size}H")
 
 
-EMPTY_TABLE = table({}, 0, 0)
+EMPTY_TABLE = Table({}, 0, 0)
 
 
 def read(raw: bytes, at: int, capacity: int) -> tuple[Table, int]:
@@ -84,6 +95,4 @@ def merged(old: Table, lessons: Mapping[int, int], capacity: int) -> Table:
     while total > MAX_TOTAL or highest > MAX_COUNT:
         counts = {code: max(1, count >> 1) for code, count in counts.items()}
         total, highest = total >> 1, highest >> 1
-    if distinct == old.distinct:
-        return _packed(counts, total, distinct)
-    return table(counts, total, min(MAX_DISTINCT, distinct))
+    return Table(counts, total, min(MAX_DISTINCT, distinct))

@@ -32,7 +32,6 @@ from models.event import Features, Scores, features, lesson, observe, score, tak
 from models.prior import load_prior
 from models.rate import CAP, MAX_SAMPLES
 from models.tables import MAX_COUNT, Table
-from models.tables import table as made
 from stayhand.wire import PendingAction, pending_action
 
 START = 1_760_000_000_000
@@ -149,7 +148,7 @@ def test_counts_and_totals_beyond_their_bounds_halve_and_still_fit() -> None:
 
 
 def _grown(table: Table) -> Table:
-    return made(dict.fromkeys(table.counts, MAX_COUNT), MAX_COUNT, table.distinct)
+    return Table(dict.fromkeys(table.counts, MAX_COUNT), MAX_COUNT, table.distinct)
 
 
 @given(st.binary(max_size=64), st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=6), st.data())
@@ -411,6 +410,6 @@ def test_a_table_out_of_order_or_with_an_empty_count_is_refused(entries: tuple[i
 
 
 def test_a_table_beyond_its_capacity_is_refused() -> None:
-    table = made(dict.fromkeys(range(module.CAPACITIES[0] + 1), 1), 97, 97)
+    table = Table(dict.fromkeys(range(module.CAPACITIES[0] + 1), 1), 97, 97)
     with pytest.raises(InvalidBaseline, match="at most 96"):
         decode(encode(EMPTY._replace(tables=(table, *EMPTY.tables[1:]))))
