@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -31,6 +31,13 @@ TIMEOUT_S = 10.0
 _POLL_S = 0.02
 _QUIET = logging.getLogger("stayhand.kafka.admin")
 _ANY_HOST = "*"
+_NOT_YET = {
+    "UNKNOWN_TOPIC_OR_PART",
+    "LEADER_NOT_AVAILABLE",
+    "NOT_LEADER_FOR_PARTITION",
+    "_UNKNOWN_PARTITION",
+    "_UNKNOWN_TOPIC",
+}
 _OPERATION_WORD = {"READ": "Read", "WRITE": "Write", "DESCRIBE": "Describe", "DESCRIBE_CONFIGS": "DescribeConfigs"}
 _REMEDY = {
     "partitions": " (never changed here, for keys would move: see the migration in docs/operating.md)",
@@ -85,7 +92,7 @@ def ensure(
 ) -> list[Difference]:
     """Compare a cluster's topics with the contract; with ``apply``, create what is missing and mend settings.
 
-    Returns when what was created has leaders. Never changes a number of partitions or replicas, never deletes.
+    Returns when brokers show what was changed. Never changes a number of partitions or replicas, never deletes.
 
     Args:
         admin: ``HOST:PORT,...`` or librdkafka's settings.
@@ -111,10 +118,11 @@ def ensure(
         for difference in (_compare(want, there[name], settings[name]) if name in there else [_missing(want)])
     ]
     if apply:
-        created = {difference.topic for difference in found if difference.what == "missing"}
-        _create(client, [wanted[name] for name in created])
+        created = [wanted[difference.topic] for difference in found if difference.what == "missing"]
+        _create(client, created)
         _mend(client, found)
-        _await_leaders(client, created)
+        _await_serving(admin, created)
+        _await_settings(client, [each for each in found if each.what == "setting"])
         found = [replace(each, mended=each.what in {"missing", "setting"}) for each in found]
     return found
 
@@ -125,11 +133,14 @@ def admin_client(admin: str | Mapping[str, Any]) -> AdminClient:
     Raises:
         TopicsFailed: when librdkafka does not understand a setting.
     """
-    conf: dict[str, Any] = {"bootstrap.servers": admin} if isinstance(admin, str) else dict(admin)
     try:
-        return AdminClient(conf, logger=_QUIET)
+        return AdminClient(_conf(admin), logger=_QUIET)
     except KafkaException as error:
         raise TopicsFailed(_why(error)) from error
+
+
+def _conf(admin: str | Mapping[str, Any]) -> dict[str, Any]:
+    return {"bootstrap.servers": admin} if isinstance(admin, str) else dict(admin)
 
 
 def apply_acls(admin: str | Mapping[str, Any], rules: Iterable[Acl], principals: Mapping[Role, str]) -> int:
@@ -253,19 +264,42 @@ def _mend(client: AdminClient, found: Iterable[Difference]) -> None:
         _all_done(client.incremental_alter_configs(resources, request_timeout=TIMEOUT_S))
 
 
-def _await_leaders(client: AdminClient, names: set[str]) -> None:
-    """A topic that was just created has no leader for a moment, and whoever reads it then gets an error."""
+def _await_serving(admin: str | Mapping[str, Any], created: list[_Wanted]) -> None:
+    """A topic that was just created has no leader for a moment, and whoever uses it then gets an error."""
+    if not created:
+        return
     give_up = time.monotonic() + TIMEOUT_S
-    while names:
-        topics = client.list_topics(timeout=TIMEOUT_S).topics
-        names = {
-            name
-            for name in names
-            if name not in topics or any(part.leader < 0 for part in topics[name].partitions.values())
-        }
-        if names and time.monotonic() > give_up:
-            raise TopicsFailed(f"no leader after {TIMEOUT_S:.0f} s for {', '.join(sorted(names))}")
-        if names:
+    consumer = Consumer({**_conf(admin), "group.id": "stayhand-topics", "enable.auto.commit": False}, logger=_QUIET)
+    try:
+        for each in created:
+            for partition in range(each.partitions):
+                _await_partition(consumer, TopicPartition(each.name, partition), give_up)
+    finally:
+        consumer.close()
+
+
+def _await_partition(consumer: Consumer, partition: TopicPartition, give_up_s: float) -> None:
+    while True:
+        try:
+            consumer.get_watermark_offsets(partition, timeout=TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].name() not in _NOT_YET or time.monotonic() > give_up_s:
+                raise TopicsFailed(f"{partition.topic}/{partition.partition}: {_why(error)}") from error
+            time.sleep(_POLL_S)
+        else:
+            return
+
+
+def _await_settings(client: AdminClient, changed: list[Difference]) -> None:
+    """The controller accepts a change a moment before brokers tell it."""
+    give_up = time.monotonic() + TIMEOUT_S
+    names = sorted({each.topic for each in changed})
+    while changed:
+        told = _settings(client, names)
+        changed = [each for each in changed if told[each.topic].get(each.name) != each.expected]
+        if changed and time.monotonic() > give_up:
+            raise TopicsFailed(f"{changed[0].topic}: {changed[0].name} is still not {changed[0].expected}")
+        if changed:
             time.sleep(_POLL_S)
 
 

@@ -26,6 +26,7 @@ TERM_WINDOW_RECORDS = 1_000
 _POLL_S = 0.25
 _QUIET = logging.getLogger("stayhand.kafka.operator")
 _NO_ANSWER = {"_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN", "_RESOLVE"}
+_MOVING = {"LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION"}
 _CE_TYPES: Mapping[Kind, str] = {"controls": TYPE_CONTROL, "global": TYPE_GLOBAL}
 
 
@@ -233,8 +234,17 @@ def _partitions(consumer: Consumer, name: str) -> int:
 
 
 def _end(consumer: Consumer, name: str, partition: int) -> int:
-    end: int = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=TIMEOUT_S)[1]
-    return end
+    """The high watermark; while a partition's leader changes, it is asked for again."""
+    give_up = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            end: int = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=TIMEOUT_S)[1]
+        except KafkaException as error:
+            if error.args[0].name() not in _MOVING or time.monotonic() > give_up:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return end
 
 
 def _next(consumer: Consumer, name: str) -> Message:

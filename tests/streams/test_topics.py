@@ -1,5 +1,7 @@
 """Creating and checking topics: what is missing or different is told, and only what is safe is changed."""
 
+import time
+
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
@@ -16,6 +18,10 @@ def set_config(bootstrap, name, key, value):
     client = admin_client(bootstrap)
     for future in client.incremental_alter_configs([resource]).values():
         future.result()
+    asked = ConfigResource(ConfigResource.Type.TOPIC, name)
+    give_up = time.monotonic() + 10
+    while client.describe_configs([asked])[asked].result()[key].value != value:
+        assert time.monotonic() < give_up, "the broker never told what it accepted"
 
 
 @pytest.mark.kafka
