@@ -17,10 +17,10 @@ _COMPREHENSION = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne)\s*\(\s*([
 _STRING = re.compile(r"""[rR]"[^"\n]*"|[rR]'[^'\n]*'|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
 # A map is walked in no fixed order, so what builds a list of it could decide differently each time.
 _UNORDERED = re.compile(r"\.\s*(map|filter)\s*\(")
-_DYNAMIC_PATTERN = re.compile(r"\bmatches\s*\(\s*[^\"\s]")
+# No matches(): the library compiles its pattern anew at each evaluation, which took 15 us to 85 ms (for a mere \w{99}).
 _FUNCTIONS = frozenset(
     (
-        *("size", "contains", "startsWith", "endsWith", "matches", "type"),
+        *("size", "contains", "startsWith", "endsWith", "type"),
         *("int", "uint", "double", "string", "bool", "timestamp", "duration"),
         *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
         *("getHours", "getMinutes", "getSeconds"),
@@ -79,7 +79,7 @@ def compile_condition(
     ``samples`` are asks to try it on: a condition that is a mistake of types on each of them is refused.
 
     Evaluation has no budget of its own, so the shape is bounded here: at most 2,048 characters and 4 comprehensions,
-    none inside another (a list of the action has at most some thousand items), patterns only as literals.
+    none inside another (a list of the action has at most some thousand items), no regular expressions.
 
     Raises:
         InvalidCondition: naming what is wrong.
@@ -138,8 +138,6 @@ def _bounded(bare: str) -> None:
         raise InvalidCondition("expected no comprehension inside another")
     if found := _UNORDERED.search(bare):
         raise InvalidCondition(f"expected all, exists or exists_one instead of {found[1]}()")
-    if _DYNAMIC_PATTERN.search(bare):
-        raise InvalidCondition("expected a literal pattern in matches()")
 
 
 def _closing(bare: str, opening: int) -> int:
