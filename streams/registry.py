@@ -53,15 +53,23 @@ class Registry:
     pack that was.
     """
 
-    def __init__(self, prior: Prior, compiler: Callable[[str], CompiledPack] = compile_pack) -> None:
-        """Start empty; ``compiler`` turns a pack's YAML into a pack or raises InvalidPack."""
+    def __init__(
+        self,
+        prior: Prior,
+        compiler: Callable[[str], CompiledPack] = compile_pack,
+        default: CompiledPack | None = None,
+    ) -> None:
+        """Start empty; ``compiler`` turns a pack's YAML into a pack or raises InvalidPack.
+
+        ``default`` is in force until a policy is published.
+        """
         self.offset = -1
         self._prior = prior
         self._compiler = compiler
         self._documents: dict[str, Document] = {}
         self._points: dict[str, EnforcementPoint] = {}
-        self._packs: dict[str, CompiledPack] = {}
-        self._active: CompiledPack | None = None
+        self._packs: dict[str, CompiledPack] = {} if default is None else {default.hash: default}
+        self._active = default
         self._shadow: CompiledPack | None = None
         self._worlds: dict[tuple[str, str], World] = {}
 

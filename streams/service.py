@@ -32,6 +32,7 @@ from streams.reading import Reader, ReaderSettings
 from streams.receipts import Receipts
 from streams.registry import Registry
 from streams.settings import Settings, load
+from streams.shipped import shipped_pack
 from streams.store import RocksStore, StateDir
 from streams.worker import Pace, Worker
 
@@ -199,7 +200,7 @@ def _worker(
     master: bytes | None,
     metrics: Metrics,
 ) -> Worker:
-    registry, limits, keys, receipts = Registry(load_prior()), Limiter(), KeyRing(master), Receipts(master)
+    registry, limits, keys, receipts = Registry(load_prior(), default=shipped_pack()), Limiter(), KeyRing(master), Receipts(master)
     partitions = log.partitions("actions")
     reading = ReaderSettings(
         topic_id=log.topic_id("actions").hex(),

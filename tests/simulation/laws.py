@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import orjson
 
 from models import baseline
-from models.effects import effect_json
-from models.transition import Ask, State, World, decide, encode_facts, redecide
-from stayhand.wire import PendingAction
+from models.transition import encode_facts
 from streams import record as state_record
 from streams.audit import AuditEntry
 from streams.ownership import Ownership
-from streams.ports import Position
-from streams.takeover import replay
+from tests.fold import empty_ownership, fold
 from tests.simulation import world as simulated
 from tests.simulation.kafka import TOPIC_IDS, Sent
-from tests.simulation.world import IDENTITY, POINT, MemoryStore
+from tests.simulation.world import IDENTITY, POINT
 
 DEPLOY = "deploy.prod"
 
@@ -28,8 +24,8 @@ def check(run: simulated.World) -> None:
     history = run.history()
     every_ask_has_one_effective_record(run, history)
     terms_only_rise_among_effective_records(history)
-    fold = each_record_follows_from_the_fold_before_it(history)
-    state_is_the_fold_of_the_effective_records(run, fold)
+    folded = each_record_follows_from_the_fold_before_it(history)
+    state_is_the_fold_of_the_effective_records(run, folded)
     answers_are_the_recorded_bytes(run, history)
     a_one_use_grant_lets_at_most_one_ask_act(run, history)
     no_permit_after_an_acknowledged_freeze(run, history)
@@ -53,45 +49,15 @@ def terms_only_rise_among_effective_records(history: list[AuditEntry]) -> None:
 
 
 def each_record_follows_from_the_fold_before_it(history: list[AuditEntry]) -> Ownership:
-    """The facts and features in each record are those of the state before it, and it replays to its own decision."""
-    own = empty_ownership()
-    for entry in history:
-        body = entry.body
-        if body["kind"] == "decision":
-            decided_again(own.entry(body["identity"]).state, body)
-        if body["kind"] in {"decision", "final"}:
-            recorded = orjson.dumps(body["decision"], option=orjson.OPT_SORT_KEYS)
-            assert redecide(body, simulated.pack()) == recorded, "a record does not replay"
-        replay(own, body)
-    return own
+    """The laws of ``tests.fold`` over the simulation's one partition."""
+    own = empty_ownership((TOPIC_IDS["actions"], TOPIC_IDS["controls"]))
+    return fold(history, own, simulated.pack(), simulated.prior(), POINT)
 
 
-def decided_again(state: State, body: dict[str, Any]) -> None:
-    """Decide the recorded ask from the folded state: decision and effects must come out the same."""
-    asked = body["ask"]
-    ask = Ask(
-        identity=body["identity"],
-        action=PendingAction.model_validate_json(json.dumps(body["action"])),
-        at_ms=body["at_ms"],
-        ce_id=asked["ce_id"],
-        decision_id=body["decision"]["decision_id"],
-        actions_offset=body["vector"]["actions"],
-        late=asked["late"],
-        point=POINT,
-        key_id=asked["key_id"],
-        correlation_id=bytes.fromhex(asked["correlation_id"]),
-        reply_topic=asked["reply_topic"],
-        reply_partition=asked["reply_partition"],
-    )
-    ruling = decide(state, ask, World(simulated.pack(), None, simulated.prior(), None, observe=False))
-    assert ruling.decision == body["decision"], "the record's facts are not those of the fold before it"
-    assert [effect_json(effect) for effect in ruling.effects] == body["effects"]
-
-
-def state_is_the_fold_of_the_effective_records(run: simulated.World, fold: Ownership) -> None:
+def state_is_the_fold_of_the_effective_records(run: simulated.World, folded: Ownership) -> None:
     """The changelog's last committed values, and every disk that follows it, hold the folded state byte for byte."""
     changelog = {key: value for key, value, written in run.kafka.state[0] if written.status == "committed"}
-    state = fold.entry(IDENTITY).state
+    state = folded.entry(IDENTITY).state
     expected = {"baseline": baseline.encode(state.baseline), "facts": encode_facts(state.facts)}
     for raw_key, raw in changelog.items():
         kind, _ = state_record.parse_key(raw_key)
@@ -156,18 +122,3 @@ def no_permit_after_an_acknowledged_freeze(run: simulated.World, history: list[A
         told = json.loads(sent.answer.value)
         if frozen_at is not None and sent.at_s > frozen_at and told["decision_id"] not in decided_before:
             assert told["verdict"] == "block", "a permit left after the freeze was acknowledged"
-
-
-def empty_ownership() -> Ownership:
-    """An owner of nothing yet, to fold an audit into."""
-    return Ownership(
-        partition=0,
-        worker="fold",
-        term=0,
-        topics=(TOPIC_IDS["actions"], TOPIC_IDS["controls"]),
-        store=MemoryStore(),
-        committed=Position(),
-        actions_next=0,
-        controls_next=0,
-        audit_next=0,
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -21,6 +21,7 @@ from streams.reading import Reader, ReaderSettings
 from streams.receipts import Receipts
 from streams.registry import Registry
 from streams.worker import Pace, Worker
+from tests.fold import MemoryStore
 from tests.simulation.kafka import TOPIC_IDS, FakeKafka, FakeLog
 from tests.simulation.schedule import Crashed, Process, Scheduler, Task
 
@@ -67,38 +68,6 @@ def pack() -> CompiledPack:
 def prior() -> Prior:
     """The shipped prior, loaded once."""
     return load_prior()
-
-
-class MemoryStore:
-    """`streams.ports.Store` that outlives a crash, as a disk does."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[int, bytes], bytes] = {}
-        self.reach: dict[int, int] = {}
-
-    def get(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
-        return [self.rows.get((partition, key)) for key in keys]
-
-    def changelog_next(self, partition: int) -> int:
-        return self.reach.get(partition, 0)
-
-    def restore(self, partition: int, records: Iterable[tuple[bytes, bytes | None]], changelog_next: int) -> None:
-        for key, value in records:
-            if value is None:
-                self.rows.pop((partition, key), None)
-            else:
-                self.rows[partition, key] = value
-        self.reach[partition] = changelog_next
-
-    def write(self, partition: int, records: Sequence[tuple[bytes, bytes]], changelog_next: int) -> None:
-        self.restore(partition, records, changelog_next)
-
-    def wipe(self, partition: int) -> None:
-        self.rows = {key: value for key, value in self.rows.items() if key[0] != partition}
-        self.reach.pop(partition, None)
-
-    def close(self) -> None:
-        pass
 
 
 @dataclass
