@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from models import reasons
 from models.judge import Judged
 from models.policy import CompiledPack
 from models.scene import Used
@@ -33,11 +34,18 @@ def decision_body(decision_id: str, judged: Judged, used: Used, pack: CompiledPa
 
 
 def _lease(judged: Judged, used: Used) -> dict[str, Any]:
-    """What the point may do without an answer; an operator's stop must not be slept through, so it leases nothing."""
+    """What the point may do without an answer.
+
+    An operator's stop must not be slept through, so it leases nothing; a permit that spent an approval must not be
+    repeated from memory, so it does not lease that.
+    """
     point = used.get("point")
     if point is None or judged.operator:
         return {"modes": ["closed"], "expires_at_ms": used["at_ms"]}
-    return {"modes": point["fallbacks"], "expires_at_ms": used["at_ms"] + point["fallback_lease_ms"]}
+    modes = point["fallbacks"]
+    if "answer" in used or reasons.GRANTED in judged.reasons:
+        modes = [mode for mode in modes if mode != "last-known"] or ["closed"]
+    return {"modes": modes, "expires_at_ms": used["at_ms"] + point["fallback_lease_ms"]}
 
 
 def _obligations(decision_id: str, judged: Judged, used: Used) -> list[dict[str, Any]]:

@@ -1,4 +1,11 @@
-"""The facts that a decision may use, gathered as the JSON that its audit record keeps; no other facts are looked at."""
+"""The facts that a decision may use, gathered as the JSON that its audit record keeps; no other facts are looked at.
+
+Always: ``at_ms`` (the state's clock), ``point`` (its obligations, fallbacks and lease; absent where it is gone).
+Where it holds: ``registered``, ``owner``, ``group``, ``credential_issued_at_ms``, ``first_seen_ms``, ``offboarded``,
+``frozen``, ``switch``, ``observe``, ``grant`` (the one that fits), ``grants`` and ``holds`` (how many live),
+``repeated``, ``key_spent``, ``key_reused``, ``held`` (the hold that this ask repeats), ``no_room`` (its hold does not
+fit), ``answer`` (the control that answers a hold, and what the hold says). ``failed_rules`` is told, and not used.
+"""
 
 from __future__ import annotations
 

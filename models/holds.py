@@ -16,7 +16,7 @@ from models.facts import (
     resource_name,
     with_hold,
 )
-from models.judge import BLOCK, Judged, blocked
+from models.judge import BLOCK, MAX_REASONS, Judged, blocked
 from models.policy import CompiledPack
 from models.scene import Scene, Used
 from schemas.documents import HoldFact
@@ -43,14 +43,23 @@ def planned(
 
 
 def admitted(judged: Judged, scene: Scene) -> Judged:
-    """An approval that cannot be waited for is a block."""
-    if not judged.approval_ms or "observe" in scene.used:
-        return judged
-    if scene.late:
-        return blocked(judged, reasons.TOO_LATE)
-    if "no_room" in scene.used:
-        return blocked(judged, reasons.HOLDS_FULL)
+    """An approval that cannot be waited for is a block; what a counted grant opened says so."""
+    if judged.approval_ms and "observe" not in scene.used:
+        if scene.late:
+            return blocked(judged, reasons.TOO_LATE)
+        if "no_room" in scene.used:
+            return blocked(judged, reasons.HOLDS_FULL)
+    if spends(judged, scene.used):
+        return judged._replace(reasons=(*judged.reasons, reasons.GRANTED)[:MAX_REASONS])
     return judged
+
+
+def spends(judged: Judged, used: Used) -> bool:
+    """Whether a use of a counted grant is spent: it made a difference and the action may go on; not in observe mode."""
+    grant = used.get("grant")
+    if grant is None or not judged.grant_used or judged.severity == BLOCK or "observe" in used:
+        return False
+    return grant["uses_left"] is not None
 
 
 def consequences(ask: Ask, judged: Judged, used: Used, plan: Hold | MoveHold | None) -> list[Effect]:
@@ -62,9 +71,8 @@ def consequences(ask: Ask, judged: Judged, used: Used, plan: Hold | MoveHold | N
         effects.append(plan)
     elif "held" in used:
         effects.append(Unhold(used["held"]["hold_id"]))
-    grant = used.get("grant")
-    if judged.grant_used and grant is not None and grant["uses_left"] is not None:
-        effects.append(Spend(grant["grant_id"]))
+    if spends(judged, used):
+        effects.append(Spend(used["grant"]["grant_id"]))
         key = ask.action.context.idempotency_key
         if key and not judged.approval_ms:
             effects.append(Key(key_digest(key)))

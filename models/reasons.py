@@ -31,6 +31,7 @@ CANNOT_OBEY = reason(
     "point-cannot-obey", "This program cannot carry out what the rules ask for here, so the action is stopped."
 )
 APPROVED = reason("approved", "The request was approved.")
+GRANTED = reason("granted", "An approval that was given before covers this, and one use of it is spent.")
 DENIED = reason("approval-denied", "The request was looked at and refused.")
 LAPSED = reason("approval-lapsed", "The approval came after the request had lapsed; ask again.")
 POLICY_CHANGED = reason("policy-changed", "The rules changed while the request waited; ask again.")

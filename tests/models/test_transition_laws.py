@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.policy import compile_pack
@@ -35,6 +35,8 @@ from stayhand import canonical
 from stayhand.wire import Decision, Severity
 from tests.models.asks import PACK, START_MS, ask, audit, default_pack, no_floats, pack, point, world
 
+# Stories are long, and the machine may be busy: slow generation is no failure of a law.
+law = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 ACTIONS = ["plain", "approve", "grant", "both", "sees", "slow", "approve", "grant", "warn", "confirm", "stop"]
 SKILLS = ["wait", "message", "approval", "reconfirm"]
 SWITCH = KillSwitch(scope="everything", by="ann")
@@ -164,7 +166,7 @@ def through_json(value: Any) -> Any:
     return canonical.loads(canonical.canonical(value))
 
 
-@settings(deadline=None, max_examples=40)
+@law
 @given(stories)
 def test_state_is_the_fold_of_the_effects_as_the_log_carries_them(story: Any) -> None:
     life = Life().live(story)
@@ -178,7 +180,7 @@ def test_state_is_the_fold_of_the_effects_as_the_log_carries_them(story: Any) ->
     assert settle(NEW, [effect for effects in read for effect in effects]) == life.state
 
 
-@settings(deadline=None, max_examples=40)
+@law
 @given(stories)
 def test_facts_stay_inside_their_limits_and_survive_their_bytes(story: Any) -> None:
     life = Life().live(story)
@@ -190,7 +192,7 @@ def test_facts_stay_inside_their_limits_and_survive_their_bytes(story: Any) -> N
         assert decode_facts(raw) == state.facts
 
 
-@settings(deadline=None, max_examples=40)
+@law
 @given(stories)
 def test_a_grant_is_spent_no_more_often_than_it_has_uses(story: Any) -> None:
     life = Life().live(story)
@@ -203,7 +205,7 @@ def test_a_grant_is_spent_no_more_often_than_it_has_uses(story: Any) -> None:
         assert times <= uses
 
 
-@settings(deadline=None, max_examples=40)
+@law
 @given(stories)
 def test_every_decision_can_be_made_again_from_its_record_alone(story: Any) -> None:
     for before, asked, here, ruling in Life().live(story).rulings:
@@ -215,7 +217,7 @@ def test_every_decision_can_be_made_again_from_its_record_alone(story: Any) -> N
             assert redecide_shadow(record, here.shadow) == ruling.shadow
 
 
-@settings(deadline=None, max_examples=40)
+@law
 @given(stories)
 def test_a_stop_of_an_operator_blocks_in_every_mode(story: Any) -> None:
     for before, _, here, ruling in Life().live(story).rulings:
@@ -229,7 +231,7 @@ def test_a_stop_of_an_operator_blocks_in_every_mode(story: Any) -> None:
             assert {effect_json(effect)["do"] for effect in ruling.effects} <= {"observe"}
 
 
-@settings(deadline=None, max_examples=40)
+@law
 @given(stories)
 def test_a_decision_asks_of_a_point_only_what_it_can_do(story: Any) -> None:
     for _, asked, _, ruling in Life().live(story).rulings:
@@ -246,7 +248,7 @@ def test_a_decision_asks_of_a_point_only_what_it_can_do(story: Any) -> None:
             assert decision.obligations
 
 
-@settings(deadline=None, max_examples=40)
+@law
 @given(stories)
 def test_a_late_ask_teaches_and_changes_nothing_else(story: Any) -> None:
     for _, asked, _, ruling in Life().live(story).rulings:
@@ -256,7 +258,7 @@ def test_a_late_ask_teaches_and_changes_nothing_else(story: Any) -> None:
             assert not ruling.waits
 
 
-@settings(deadline=None, max_examples=40)
+@law
 @given(stories)
 def test_what_waits_for_the_commit_is_what_spends(story: Any) -> None:
     for _, asked, _, ruling in Life().live(story).rulings:
@@ -265,7 +267,7 @@ def test_what_waits_for_the_commit_is_what_spends(story: Any) -> None:
         assert ruling.waits == (spends if asked is not None else allowed)
 
 
-@settings(deadline=None, max_examples=40)
+@law
 @given(stories)
 def test_a_shadow_pack_changes_neither_the_decision_nor_the_state(story: Any) -> None:
     for before, asked, here, ruling in Life().live(story).rulings:
@@ -276,7 +278,7 @@ def test_a_shadow_pack_changes_neither_the_decision_nor_the_state(story: Any) ->
         assert (alone.decision, alone.effects, alone.facts) == (ruling.decision, ruling.effects, ruling.facts)
 
 
-@settings(deadline=None, max_examples=40)
+@law
 @given(asks, st.sampled_from(["slow", "guide", "block"]), st.booleans())
 def test_one_more_rule_never_makes_a_verdict_milder(what: dict[str, Any], verdict: str, always: bool) -> None:
     duty = {"slow": "{wait_ms: 1}", "guide": "{message: m}", "block": "{}"}[verdict]
@@ -291,7 +293,7 @@ def test_one_more_rule_never_makes_a_verdict_milder(what: dict[str, Any], verdic
     assert Severity[after] >= max(Severity[before], Severity[verdict])
 
 
-@settings(deadline=None, max_examples=40)
+@law
 @given(asks, st.sampled_from(SKILLS))
 def test_a_point_that_can_do_less_gets_no_milder_verdict(what: dict[str, Any], missing: str) -> None:
     skills = tuple(what["skills"])
