@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 from math import exp, log, sqrt
 
-TAUS_MS = (10_000, 600_000, 21_600_000)
-WINDOWS = ("10s", "10min", "6h")
+# The time constants: a burst, a task, a working day.
+SHORT_MS, MIDDLE_MS, LONG_MS = 10_000, 600_000, 21_600_000
 UNIT = 65_536
 CAP = 1 << 52
 MAX_SAMPLES = 4_096
@@ -35,9 +35,9 @@ def stepped(counters: Counters, gap_ms: int) -> Counters:
     """The counters after one more event, ``gap_ms`` (>= 0) after the last one."""
     first, second, third = counters
     return (
-        min(CAP, int(first * exp(-gap_ms / 10_000) + 0.5) + UNIT),
-        min(CAP, int(second * exp(-gap_ms / 600_000) + 0.5) + UNIT),
-        min(CAP, int(third * exp(-gap_ms / 21_600_000) + 0.5) + UNIT),
+        min(CAP, int(first * exp(-gap_ms / SHORT_MS) + 0.5) + UNIT),
+        min(CAP, int(second * exp(-gap_ms / MIDDLE_MS) + 0.5) + UNIT),
+        min(CAP, int(third * exp(-gap_ms / LONG_MS) + 0.5) + UNIT),
     )
 
 
