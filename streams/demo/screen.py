@@ -16,7 +16,8 @@ from rich.text import Text
 
 from stayhand.wire import Verdict
 
-_ROWS = 18
+_ROWS = 30
+_FRAME_LINES = 8
 _WIDTH = 160
 _COLOURS: dict[Verdict, str] = {"permit": "green", "slow": "yellow", "guide": "dark_orange", "block": "bold red"}
 
@@ -91,8 +92,9 @@ class Moving:
     def _drawn(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
         for name in ("s", "verdict", "ms", "identity", "action", "from", "why"):
-            table.add_column(name, justify="right" if name in {"s", "ms"} else "left", no_wrap=name != "why")
-        for row in self._rows:
+            table.add_column(name, justify="right" if name in {"s", "ms"} else "left", no_wrap=True)
+        rows = max(1, min(_ROWS, self._live.console.height - _FRAME_LINES))
+        for row in list(self._rows)[-rows:]:
             table.add_row(
                 f"{row.at_s:.1f}",
                 Text(row.verdict, _COLOURS[row.verdict]),

@@ -1,22 +1,54 @@
-"""Lets a long command be stopped from outside in the same orderly way as by Ctrl-C."""
+"""Lets a long command be stopped, by Ctrl-C or from outside, in an orderly way and at a place that can bear it."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+
+
+class _Stop:
+    """One for the process, as its signal handlers are: how deep in calls that must not be disturbed, and what came."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.came = False
+
+    def signalled(self, _number: int, _frame: object) -> None:
+        """A signal's handler."""
+        self.came = True
+        if not self.held:
+            self.tell()
+
+    def tell(self) -> None:
+        """Raise what came, once."""
+        if self.came:
+            self.came = False
+            raise KeyboardInterrupt
+
+
+_STOP = _Stop()
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """While this lasts SIGTERM raises KeyboardInterrupt, so that everything which was started is stopped."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    """While this lasts SIGINT and SIGTERM raise KeyboardInterrupt, so that everything which was started is stopped."""
+    _STOP.came = False
+    before = {number: signal.signal(number, _STOP.signalled) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _interrupt(_number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put an interrupt off until the end of this: within librdkafka's callbacks an exception has nowhere to go."""
+    _STOP.held += 1
+    try:
+        yield
+    finally:
+        _STOP.held -= 1
+    if not _STOP.held:
+        _STOP.tell()

@@ -25,6 +25,7 @@ from stayhand.partition import partition_for
 from stayhand.signing import sign, verify
 from streams.replay.errors import ReplayFailed
 from streams.replay.ground import KEY_ID, Ground
+from streams.replay.interrupt import undisturbed
 from streams.replay.ledger import Ledger
 from streams.replay.ordering import Queued
 from streams.replay.scorer import ScorerProcess
@@ -105,18 +106,24 @@ class Pump:
                 )
                 break
             except BufferError:
-                self._producer.poll(_WAIT_S)
-        self._producer.poll(0)
+                self._report(_WAIT_S)
+        self._report(0)
+
+    def _report(self, wait_s: float) -> None:
+        """Let librdkafka say what it delivered."""
+        with undisturbed():
+            self._producer.poll(wait_s)
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
             self._lost.append(error.str())
 
     def _take(self, wait_s: float) -> None:
-        self._producer.poll(0)
+        self._report(0)
         if self._lost:
             raise ReplayFailed(f"an ask did not reach Kafka: {self._lost[0]}")
-        messages = self._consumer.consume(_TAKE, wait_s)
+        with undisturbed():
+            messages = self._consumer.consume(_TAKE, wait_s)
         for message in messages:
             error = message.error()
             if error is not None:
