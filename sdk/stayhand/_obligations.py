@@ -59,7 +59,7 @@ def steps(decision: Decision) -> Steps:
     shown = False
     for obligation in decision.obligations:
         if isinstance(obligation, Approval):
-            final = yield AwaitFinal(decision)
+            final = None if decision.final else (yield AwaitFinal(decision))
             if not isinstance(final, Decision) or not final.final:
                 raise Blocked(decision, "the approval did not come")
             return (yield from steps(final))
