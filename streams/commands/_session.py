@@ -83,6 +83,11 @@ def table(*columns: str, rows: Iterable[tuple[str, ...]]) -> Table:
     return made
 
 
+def shown(value: Any) -> str:
+    """A value of a document as a person reads it: text as it is, the rest as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def _console(*, stderr: bool) -> Console:
     """Text as it is, without markup; a pipe has no width, so lines there are not cut at 80."""
     terminal = (sys.stderr if stderr else sys.stdout).isatty()

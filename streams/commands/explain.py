@@ -12,7 +12,7 @@ from stayhand.headers import rfc3339
 from stayhand.partition import partition_for
 from streams.audit import AuditEntry
 from streams.commands import _changes, _kafka, _values
-from streams.commands._session import Mistaken, Refused, Session, command, table
+from streams.commands._session import Mistaken, Refused, Session, command, shown, table
 
 app = typer.Typer(add_completion=False)
 SCALE = 1024
@@ -137,4 +137,4 @@ def _scaled(value: int | None) -> str:
 
 
 def _flat(value: Json) -> list[tuple[str, str]]:
-    return [(str(name), str(part)) for name, part in value.items()]
+    return [(str(name), shown(part)) for name, part in value.items()]

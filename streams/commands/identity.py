@@ -16,7 +16,7 @@ from stayhand.partition import partition_for
 from streams import record
 from streams.audit import AuditEntry
 from streams.commands import _changes, _kafka, _values
-from streams.commands._session import Refused, Session, command, table
+from streams.commands._session import Refused, Session, command, shown, table
 from streams.commands._values import DEFAULT_WAIT, Identity, Wait, WaitFor, Why
 from streams.record import CorruptRecord, Source
 
@@ -145,7 +145,7 @@ def decision_json(entry: AuditEntry) -> Json:
 def _page(data: Json) -> RenderableType:
     rows = [("identity", data["identity"])]
     for part in ("facts", "baseline", "source"):
-        rows += [(f"{part}.{name}", str(value)) for name, value in (data[part] or {"": "none"}).items()]
+        rows += [(f"{part}.{name}", shown(value)) for name, value in (data[part] or {"": "none"}).items()]
     history = [
         (
             each["at"],

@@ -12,7 +12,7 @@ import typer
 from schemas.documents import EnforcementPoint, PointKey
 from schemas.topics import topic
 from streams.commands import _changes, _values
-from streams.commands._session import Mistaken, Refused, Session, command, table
+from streams.commands._session import Mistaken, Refused, Session, command, shown, table
 from streams.commands._values import DEFAULT_WAIT, Wait, WaitFor
 from streams.commands.secret import write_private
 from streams.keyring import KeyRing, load_secret
@@ -132,7 +132,7 @@ def list_(session: Session) -> None:
 def show(session: Session, point: Name) -> None:
     """Show a point's rights and the ids of its keys."""
     entry = _known(session, point)
-    rows = [(name, str(value)) for name, value in entry.model_dump(mode="json", exclude={"keys"}).items()]
+    rows = [(name, shown(value)) for name, value in entry.model_dump(mode="json", exclude={"keys"}).items()]
     session.show(entry.model_dump(mode="json"), table("right", "value", rows=[*rows, ("keys", _keys(entry))]))
 
 
