@@ -169,5 +169,6 @@ def _one_line(error: ValidationError) -> str:
     expected = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"setting {name} is not known; known are {', '.join(sorted(Settings.model_fields))}"
-    variable = f"{PREFIX}{str(first['loc'][0]).upper()}"
+    name_of_all = str(first["loc"][0])
+    variable = f"{KAFKA_PREFIX}_KEY" if name_of_all == "kafka" else f"{PREFIX}{name_of_all.upper()}"
     return f"setting {name}: {expected}; set {variable} or the key in the settings file"

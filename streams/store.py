@@ -7,6 +7,7 @@ import os
 import struct
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -211,7 +212,8 @@ class RocksStore:
 
     def close(self) -> None:
         """Flush and release. Idempotent."""
-        self._db.close()
+        with suppress(DbClosedError):
+            self._db.close()
 
     def _meta(self, partition: int) -> _Meta | None:
         raw = self._db.get(_META_PREFIX + _PARTITION.pack(partition))

@@ -27,6 +27,8 @@ class Clients:
             "client.id": f"stayhand-{worker}",
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 1_000,
+            # Errors reach us by callbacks and exceptions; the log would tell each refused connection anew.
+            "log_level": 2,
             **passed,
             "bootstrap.servers": bootstrap,
         }

@@ -40,7 +40,7 @@ class KafkaLog:
         Raises:
             KafkaFailed: no answer, a topic is missing, or partitions differ in number.
         """
-        self._prefix, self._closed = prefix, False
+        self._prefix, self._worker, self._closed = prefix, worker, False
         self._names: dict[Kind, str] = {kind: topic(prefix, kind) for kind in get_args(Kind)}
         self._dead_letters = topic(prefix, "deadletter")
         self._clients = Clients(bootstrap, group, kafka, worker)
@@ -171,7 +171,10 @@ class KafkaLog:
         self._follower.unfollow(partitions)
 
     def position(self, partition: int) -> Position:
-        """The last committed position; final only once ``open_transaction`` says that nothing is under way."""
+        """The last committed position; while ``open_transaction`` holds, that before the transaction.
+
+        A transaction that was committed may count as open for some milliseconds more, until its marks are written.
+        """
         actions, controls = self._lookup.committed(self._offsets_of(partition), stable=False)
         return positions.decode(actions.offset, controls.offset, actions.metadata)
 
@@ -187,7 +190,13 @@ class KafkaLog:
         return stable < self._readers.bounds(name, partition)[1]
 
     def end_transaction(self, worker: str) -> None:
-        """End what a worker left open, and fence it; for one's own name the producer itself does so."""
+        """End what a worker left open, and fence it.
+
+        Nothing to do for this worker's own name: ``start`` ended what an earlier life left open, and what this life
+        committed is complete as soon as the coordinator has written its marks. Ending it would fence ourselves.
+        """
+        if worker == self._worker:
+            return
         name = self._transactional_id(worker)
         logger.warning("ending what the transactional id %s left open", name)
         end_transaction(self._clients.transactional(Faults("ending a transaction"), name))

@@ -43,14 +43,10 @@ class Lookup:
         """The 16-byte id and the number of partitions of each topic."""
         answers = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=_TIMEOUT_S)
         found = {name: _result(answer, f"topic {name}") for name, answer in answers.items()}
-        return {name: (self._id(name, topic.topic_id), len(topic.partitions)) for name, topic in found.items()}
-
-    def _id(self, name: str, uuid: Uuid | None) -> bytes:
-        raw = _NO_ID if uuid is None else _uuid_bytes(uuid)
-        if raw != _NO_ID:
-            return raw
-        logger.warning("this broker gives topic %s no id: a topic made anew under this name is not noticed", name)
-        return hashlib.sha256(name.encode()).digest()[:16]
+        ids = {name: _NO_ID if topic.topic_id is None else _uuid_bytes(topic.topic_id) for name, topic in found.items()}
+        if _NO_ID in ids.values():
+            logger.warning("this broker gives topics no id: one that is made anew under its old name is not noticed")
+        return {name: (_stand_in(name, ids[name]), len(topic.partitions)) for name, topic in found.items()}
 
     def reply_partitions(self, name: str) -> int | None:
         """How many partitions a topic of answers has, from memory; None where there is none.
@@ -114,6 +110,11 @@ def _result(answer: Future[Any], what: str) -> Any:
         raise KafkaFailed(f"{what}: {error_of(error).str()}{_HINT if missing else ''}") from error
     except TimeoutError as error:
         raise KafkaFailed(f"{what}: no answer within {_TIMEOUT_S:.0f} s") from error
+
+
+def _stand_in(name: str, topic_id: bytes) -> bytes:
+    """The topic's id, or one that its name alone gives where the broker has none."""
+    return topic_id if topic_id != _NO_ID else hashlib.sha256(name.encode()).digest()[:16]
 
 
 def _uuid_bytes(uuid: Uuid) -> bytes:

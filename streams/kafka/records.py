@@ -28,5 +28,6 @@ def record_of(message: Message) -> Record:
 def _headers(message: Message) -> Sequence[tuple[str, bytes | None]]:
     try:
         return message.headers() or ()  # type: ignore[return-value]  # read headers are a list of (str, bytes or None)
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, SystemError):
+        # confluent-kafka 2.16 leaves the decoding error set and returns, for which the interpreter raises SystemError.
         return UNREADABLE
