@@ -114,6 +114,11 @@ def seen_before(b: Baseline, ce_id: str) -> bool:
     return at >= 0
 
 
+def remembering(b: Baseline, ce_id: str) -> Baseline:
+    """The baseline that has seen this id too: of an ask, or of a decision whose lesson was taken back."""
+    return b._replace(ring=(b.ring + ce_hash(ce_id))[-RING * HASH_BYTES :])
+
+
 def ripened(b: Baseline, at_ms: int) -> Baseline:
     """The baseline with everything merged that is due at this time (not before the state's own clock)."""
     waiting, opened = b.waiting, b.open

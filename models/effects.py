@@ -62,9 +62,10 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class TakeBack:
-    """What an action taught is not to be learned."""
+    """What an action taught is not to be learned; once for each decision."""
 
     taught: bytes
+    decision_id: str
     at_ms: int
 
 

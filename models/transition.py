@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from models.ask import NEW, Ask, Ruling, State, World
-from models.baseline import EMPTY, Baseline, InvalidBaseline, decode
+from models.baseline import EMPTY, Baseline, InvalidBaseline, decode, remembering, seen_before
 from models.body import VERDICTS, decision_body
 from models.effects import (
     Apply,
@@ -161,8 +161,10 @@ def answer_hold(
     return Ruling(seen, scores, used, decision, None, effects, None, allowed)
 
 
-def report(outcome: OutcomeResult, taught_bytes: bytes, at_ms: int) -> list[Effect]:
+def report(state: State, decision_id: str, outcome: OutcomeResult, taught_bytes: bytes, at_ms: int) -> list[Effect]:
     """What an outcome changes: an action that failed or was cancelled does not become normal.
+
+    A receipt works once: the ids of decisions whose lesson was taken back stand in the ring beside those of asks.
 
     Raises:
         ValueError: where ``taught_bytes`` is not what a receipt carries.
@@ -170,7 +172,9 @@ def report(outcome: OutcomeResult, taught_bytes: bytes, at_ms: int) -> list[Effe
     if outcome not in {"failed", "cancelled"} or not taught_bytes:
         return []
     taught_from(taught_bytes)
-    return [TakeBack(taught_bytes, at_ms)]
+    if seen_before(state.baseline, decision_id):
+        return []
+    return [TakeBack(taught_bytes, decision_id, at_ms)]
 
 
 def control_effects(state: State, control: Control, at_ms: int) -> list[Effect]:
@@ -202,7 +206,7 @@ def settle(state: State, effects: Sequence[Effect]) -> State:
             baseline = observe(baseline, effect.lesson)
             facts = pruned(facts, effect.lesson.at_ms)
         elif isinstance(effect, TakeBack):
-            baseline = take_back(baseline, taught_from(effect.taught))
+            baseline = remembering(take_back(baseline, taught_from(effect.taught)), effect.decision_id)
         elif isinstance(effect, Apply):
             baseline, facts = _applied(baseline, facts, effect)
         else:

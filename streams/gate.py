@@ -183,7 +183,7 @@ class Gate:
         outcome = {"decision_id": said.decision_id, "result": said.result, "point": said.point.point}
         body = self._outbox.body(own, "outcome", identity=said.identity, at_ms=at_ms, outcome=outcome)
         body["vector"]["actions"] = record.offset
-        state = self._settle(own, body, entry, report(said.result, said.taught, at_ms))
+        state = self._settle(own, body, entry, report(entry.state, said.decision_id, said.result, said.taught, at_ms))
         own.put(said.identity, state, clock_ms=at_ms, action=record.offset, control=None)
         self._observer.reported(said.result)
 

@@ -70,6 +70,7 @@ class Gate:
     bootstrap: str
     prefix: str
     folder: Path
+    rights: dict[str, Any] = field(default_factory=dict)
     ground: Ground = field(init=False)
     point: EnforcementPoint = field(init=False)
     lives: list[ScorerLife] = field(default_factory=list)
@@ -80,7 +81,9 @@ class Gate:
         self.session = Session({"bootstrap.servers": self.bootstrap}, self.prefix, by="tester")
         policy = self.folder / "pack.yaml"
         policy.write_text(PACK)
-        self.point = replay_point(self.session, "crash").model_copy(update={"fallbacks": ("closed", "open")})
+        self.point = replay_point(self.session, "crash").model_copy(
+            update={"fallbacks": ("closed", "open"), **self.rights}
+        )
         self.ground = lay(self.session, self.point, policy, self.folder, PARTITIONS)
 
     def scorer(self, name: str = "s1", module: str = "streams") -> ScorerLife:

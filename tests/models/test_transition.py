@@ -53,7 +53,7 @@ def grant(number: int = 1, **changes: Any) -> dict[str, Any]:
 
 def test_settling_nothing_gives_the_same_state() -> None:
     assert settle(NEW, []) is NEW
-    assert settle(NEW, report("done", b"", START_MS)) is NEW
+    assert settle(NEW, report(NEW, "ab" * 16, "done", b"", START_MS)) is NEW
 
 
 def test_a_record_that_comes_again_is_blocked_and_changes_nothing() -> None:
@@ -68,16 +68,26 @@ def test_a_cancelled_action_is_taken_back_and_a_done_one_is_not() -> None:
     ruling = decide(NEW, ask(), world())
     assert ruling.taught is not None
     state = settle(NEW, ruling.effects)
-    assert report("done", ruling.taught, START_MS) == report("unknown", ruling.taught, START_MS) == []
+    decision_id = ruling.decision["decision_id"]
+    for outcome in ("done", "unknown"):
+        assert report(state, decision_id, outcome, ruling.taught, START_MS) == []
     for outcome in ("failed", "cancelled"):
-        effects = report(outcome, ruling.taught, START_MS)
-        assert effects == [TakeBack(ruling.taught, START_MS)]
-        assert settle(state, effects).baseline != state.baseline
+        effects = report(state, decision_id, outcome, ruling.taught, START_MS)
+        assert effects == [TakeBack(ruling.taught, decision_id, START_MS)]
+        assert settle(state, effects).baseline.open != state.baseline.open
+
+
+def test_a_receipt_takes_back_once() -> None:
+    ruling = decide(NEW, ask(), world())
+    decision_id = ruling.decision["decision_id"]
+    state = settle(NEW, ruling.effects)
+    state = settle(state, report(state, decision_id, "cancelled", ruling.taught or b"", START_MS))
+    assert report(state, decision_id, "cancelled", ruling.taught or b"", START_MS) == []
 
 
 def test_an_outcome_with_a_damaged_lesson_is_refused() -> None:
     with pytest.raises(ValueError, match="taught"):
-        report("failed", b"xy", START_MS)
+        report(NEW, "ab" * 16, "failed", b"xy", START_MS)
 
 
 def test_what_is_blocked_or_guided_is_not_learned() -> None:

@@ -159,7 +159,7 @@ class Life:
         self.settle(ruling.effects)
 
     def _outcome(self, result: Any) -> None:
-        self.settle(report(result, self.taught or b"", self.at_ms))
+        self.settle(report(self.state, f"{self.number:032x}", result, self.taught or b"", self.at_ms))
 
 
 def through_json(value: Any) -> Any:
