@@ -21,6 +21,8 @@ TYPE_CONTROL = "stayhand.control.v1"
 TYPE_GLOBAL = "stayhand.global.v1"
 TYPE_AUDIT = "stayhand.audit.v1"
 TYPE_DEADLETTER = "stayhand.deadletter.v1"
+# The beginning of the group that each Guard of the SDK names and never joins.
+POINT_GROUP = "stayhand-"
 ROLES: tuple[Role, ...] = ("point", "scorer", "desk", "operator")
 
 _MINUTE_MS = 60_000
@@ -224,8 +226,8 @@ def topic(prefix: str, kind: Kind, domain: str = "") -> str:
     return f"{prefix}.{kind}.{domain}"
 
 
-def group(prefix: str, role: Literal["scorer", "desk"]) -> str:
-    """The consumer group of a role, and the beginning of its transactional ids: ``stayhand.scorer``."""
+def group(prefix: str, role: Literal["scorer", "desk", "operator"]) -> str:
+    """The consumer group of a role, and the beginning of a scorer's transactional ids: ``stayhand.scorer``."""
     return f"{check_prefix(prefix)}.{role}"
 
 
@@ -234,7 +236,7 @@ class Acl:
     """One allowed operation of one role, in Kafka's words (``TOPIC``, ``LITERAL``, ``WRITE``)."""
 
     role: Role
-    resource: Literal["TOPIC", "GROUP", "TRANSACTIONAL_ID"]
+    resource: Literal["TOPIC", "GROUP", "TRANSACTIONAL_ID", "CLUSTER"]
     name: str
     pattern: Literal["LITERAL", "PREFIXED"]
     operation: Literal["READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"]
@@ -243,8 +245,8 @@ class Acl:
 def acls(prefix: str, domain: str = "") -> tuple[Acl, ...]:
     """The least that each role needs; whoever creates topics and ACLs is the cluster's administrator, not a role.
 
-    READ and WRITE imply DESCRIBE (KIP-11), and WRITE to a topic allows an idempotent producer (KIP-679). A point
-    needs no group: it assigns its reply partition by hand.
+    READ and WRITE imply DESCRIBE (KIP-11), and WRITE to a topic allows an idempotent producer (KIP-679). Points and
+    operators belong to no group, but librdkafka looks for the coordinator of the one that they name.
     """
     rules: list[Acl] = []
     for spec in TOPICS:
@@ -252,8 +254,11 @@ def acls(prefix: str, domain: str = "") -> tuple[Acl, ...]:
         rules += [Acl(role, "TOPIC", name, "LITERAL", "WRITE") for role in spec.writers]
         rules += [Acl(role, "TOPIC", name, "LITERAL", "READ") for role in spec.readers]
         rules += [Acl(role, "TOPIC", name, "LITERAL", "DESCRIBE_CONFIGS") for role in ("scorer", "operator")]
-    # The scorer compares the partitions of all topics at its start, and every role may see what it needs to find.
     rules += [Acl("operator", "TOPIC", f"{prefix}.", "PREFIXED", "DESCRIBE")]
+    rules += [Acl("operator", "GROUP", group(prefix, "operator"), "LITERAL", "DESCRIBE")]
+    rules += [Acl("point", "GROUP", POINT_GROUP, "PREFIXED", "DESCRIBE")]
+    # The broker's shortest session timeout; without this right a scorer assumes six seconds.
+    rules += [Acl("scorer", "CLUSTER", "kafka-cluster", "LITERAL", "DESCRIBE_CONFIGS")]
     rules += [Acl("scorer", "GROUP", group(prefix, "scorer"), "LITERAL", "READ")]
     rules += [Acl("desk", "GROUP", group(prefix, "desk"), "PREFIXED", "READ")]
     for operation in ("WRITE", "DESCRIBE"):

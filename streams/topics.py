@@ -159,20 +159,25 @@ def apply_acls(admin: str | Mapping[str, Any], rules: Iterable[Acl], principals:
 
 def acl_lines(rules: Iterable[Acl], principals: Mapping[Role, str], bootstrap: str) -> list[str]:
     """The same rules as commands of Kafka's own ``kafka-acls.sh``."""
-    option = {"TOPIC": "--topic", "GROUP": "--group", "TRANSACTIONAL_ID": "--transactional-id"}
     return [
         f"kafka-acls.sh --bootstrap-server {bootstrap} --add --allow-principal {principals[rule.role]}"
-        f" --operation {_OPERATION_WORD[rule.operation]} {option[rule.resource]} {rule.name}"
-        f" --resource-pattern-type {rule.pattern.lower()}"
+        f" --operation {_OPERATION_WORD[rule.operation]} {_resource_option(rule)}"
         for rule in rules
         if rule.role in principals
     ]
 
 
+def _resource_option(rule: Acl) -> str:
+    if rule.resource == "CLUSTER":
+        return "--cluster"
+    name = rule.resource.lower().replace("_", "-")
+    return f"--{name} {rule.name} --resource-pattern-type {rule.pattern.lower()}"
+
+
 def _binding(rule: Acl, principal: str) -> AclBinding:
-    resource = ResourceType.TRANSACTIONAL_ID if rule.resource == "TRANSACTIONAL_ID" else ResourceType[rule.resource]
+    # librdkafka calls the cluster's resource by its older name.
     return AclBinding(
-        resource,
+        ResourceType["BROKER" if rule.resource == "CLUSTER" else rule.resource],
         rule.name,
         ResourcePatternType[rule.pattern],
         principal,

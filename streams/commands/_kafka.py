@@ -13,7 +13,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from schemas.documents import DeadLetter, Document
-from schemas.topics import TYPE_CONTROL, TYPE_GLOBAL, Kind
+from schemas.topics import TYPE_CONTROL, TYPE_GLOBAL, Kind, group
 from stayhand import headers
 from streams import audit
 from streams.audit import AuditEntry, CorruptAudit
@@ -186,7 +186,7 @@ def reader(session: Session) -> Iterator[Consumer]:
         KafkaDown: where librdkafka does not understand a setting, or no broker answers what is asked.
     """
     conf: dict[str, Any] = {
-        "group.id": f"{session.prefix}.operator",
+        "group.id": group(session.prefix, "operator"),
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
         "isolation.level": "read_committed",
@@ -228,6 +228,10 @@ class _Judge:
 
 def _partitions(consumer: Consumer, name: str) -> int:
     known = consumer.list_topics(name, timeout=TIMEOUT_S).topics.get(name)
+    if known is not None and known.error is not None and known.error.name() == "TOPIC_AUTHORIZATION_FAILED":
+        raise KafkaDown(
+            f"{name}: Kafka does not let this principal see it: `python -m streams topics --acls` has the rights"
+        )
     if known is None or known.error is not None:
         raise Refused(f"{name} does not exist: create the topics with `python -m streams topics --apply`")
     return len(known.partitions)

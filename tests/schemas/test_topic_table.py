@@ -73,6 +73,7 @@ def test_only_scorers_write_decisions_state_and_audit():
 def test_an_enforcement_point_never_writes_controls_or_global_and_reads_only_its_own_answers():
     rights = {(acl.name, acl.operation) for acl in acls("stayhand", "payments") if acl.role == "point"}
     assert rights == {
+        ("stayhand-", "DESCRIBE"),
         ("stayhand.actions", "WRITE"),
         ("stayhand.fallbacks", "WRITE"),
         ("stayhand.decisions.payments", "READ"),
