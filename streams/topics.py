@@ -40,7 +40,7 @@ _NOT_YET = {
 }
 _OPERATION_WORD = {"READ": "Read", "WRITE": "Write", "DESCRIBE": "Describe", "DESCRIBE_CONFIGS": "DescribeConfigs"}
 _REMEDY = {
-    "partitions": " (never changed here, for keys would move: see the migration in docs/operating.md)",
+    "partitions": " (never changed here, for keys would move: see 'More partitions' in docs/operating.md)",
     "replication": " (reassign with kafka-reassign-partitions.sh)",
 }
 

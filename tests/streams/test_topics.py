@@ -68,7 +68,7 @@ def test_a_number_of_partitions_is_told_but_never_changed(bootstrap, unique_pref
     found = ensure(bootstrap, unique_prefix, partitions=4, apply=True)
     assert {each.what for each in found} == {"partitions"}
     assert not any(each.mended for each in found)
-    assert all("migration" in str(each) for each in found)
+    assert all("More partitions" in str(each) for each in found)
     topics = admin_client(bootstrap).list_topics(timeout=10).topics
     assert len(topics[topic(unique_prefix, "actions")].partitions) == 2
 
