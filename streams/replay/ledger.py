@@ -56,11 +56,18 @@ class Ledger:
         self._peaks: dict[str, Peak] = {}
         self.verdicts: Counter[str] = Counter(dict.fromkeys(VERDICTS, 0))
         self.refused: Counter[str] = Counter()
+        self.lost = 0
 
     def answered(self, number: int, verdict: Verdict) -> None:
         """An answer came."""
         self._database[_NUMBER.pack(_ANSWER, number)] = bytes([Severity[verdict]])
         self.verdicts[verdict] += 1
+
+    def answer_lost(self, number: int) -> None:
+        """An answer did not come, and its audit record did: that one holds."""
+        record = cast("bytes", self._database[_NUMBER.pack(_RECORD, number)])
+        self.answered(number, VERDICTS[record[0]])
+        self.lost += 1
 
     def rejected(self, number: int, code: str) -> None:
         """The gate refused an ask."""

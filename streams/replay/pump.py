@@ -36,6 +36,7 @@ DEADLINE_MS = 600_000
 _UNRECORDED_MAX = 20_000
 _TAKE = 500
 _WAIT_S = 0.2
+_ANSWER_S = 10.0
 _TIMEOUT_S = 15.0
 _CORRELATION = struct.Struct(">8sQ")
 _QUIET = logging.getLogger("stayhand.kafka.replay")
@@ -136,10 +137,19 @@ class Pump:
             self._moved_s = time.monotonic()
         else:
             self._scorer.check()
-            self._give_up()
+            self._waited(time.monotonic() - self._moved_s)
 
-    def _give_up(self) -> None:
-        if time.monotonic() - self._moved_s > self._patience_s:
+    def _waited(self, still_s: float) -> None:
+        """Nothing came: believe the audit where an answer got lost on its way, and give up where there is neither.
+
+        A scorer sends each answer once and does not wait for it; its audit record is what holds.
+        """
+        if still_s > _ANSWER_S and (lost := self._unanswered - self._unrecorded):
+            for number in lost:
+                self._ledger.answer_lost(number)
+            self._unanswered -= lost
+            self._moved_s = time.monotonic()
+        elif still_s > self._patience_s:
             raise ReplayFailed(
                 f"nothing came for {self._patience_s:.0f} s: {len(self._unanswered)} asks are unanswered and "
                 f"{len(self._unrecorded)} not in the audit; the scorer's last words: {self._scorer.last_words()}"

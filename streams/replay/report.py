@@ -28,6 +28,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "refused": sum(report.refused.values()),
         "verdicts": {verdict: report.verdicts.get(verdict, 0) for verdict in VERDICTS},
         "refusals": report.refused,
+        "answers_lost": report.answers_lost,
         "digest": report.digest,
         "events_per_s": _pace(report),
         "kinds": dict(intake.kinds),
@@ -55,6 +56,8 @@ def show(report: Report, console: Console) -> None:
         _names(console, title, names, count)
     for code, count in sorted(report.refused.items()):
         console.print(f"refused by the gate: {code} {count:,}")
+    if report.answers_lost:
+        console.print(f"{report.answers_lost:,} answers got lost on their way; their verdicts are those of the audit")
     if report.backfilled is not None:
         console.print(f"{report.backfilled:,} baselines handed to the live prefix")
     if report.digest:

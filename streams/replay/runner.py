@@ -41,7 +41,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a replay ended; ``digest`` is equal for two runs exactly where every verdict and total is."""
+    """How a replay ended; ``digest`` is equal for two runs exactly where every verdict and total is.
+
+    ``answers_lost``: answers that did not arrive, whose verdicts were taken from the audit.
+    """
 
     prefix: str
     intake: Intake
@@ -51,6 +54,7 @@ class Report:
     top: tuple[tuple[Peak, dict[str, int]], ...] = ()
     scoring_s: float = 0.0
     backfilled: int | None = None
+    answers_lost: int = 0
 
     @property
     def scored(self) -> int:
@@ -112,6 +116,7 @@ def _scored(plan: Plan, queue: Queue, intake: Intake, folder: Path, watch: Watch
                 digest=ledger.digest(queue.ordered()),
                 top=tuple(ledger.top()),
                 scoring_s=scoring_s,
+                answers_lost=ledger.lost,
                 backfilled=backfill(plan.session, plan.live, folder / "states") if plan.live else None,
             )
     finally:

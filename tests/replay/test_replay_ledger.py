@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stayhand.wire import Severity
@@ -39,6 +39,7 @@ def digest_of(folder, fates, order=None):
         return ledger.digest(event(number) for number in range(len(fates)))
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(VERDICT, st.integers(-5_000, 60_000)), min_size=1, max_size=12),
     st.randoms(use_true_random=False),
@@ -77,6 +78,7 @@ def test_an_event_without_answer_or_with_another_audit_is_a_failure(tmp_path):
             ledger.digest([event(0)])
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 30), VERDICT, st.integers(0, 50)), min_size=1, max_size=80),
     st.integers(0, 2**32),
@@ -95,6 +97,15 @@ def test_the_top_is_the_highest_peaks_whatever_the_order(tmp_path_factory, event
     assert [peak.identity for peak, _ in top] == expected
     for peak, counts in top:
         assert sum(counts.values()) == sum(1 for each in numbered if each[1] == peak.identity)
+
+
+def test_a_lost_answer_is_what_the_audit_says(tmp_path):
+    with Ledger(tmp_path / "a") as ledger:
+        ledger.recorded(0, body(verdict="guide", total=9))
+        ledger.answer_lost(0)
+        assert (ledger.lost, ledger.verdicts["guide"]) == (1, 1)
+        lost = ledger.digest([event(0)])
+    assert lost == digest_of(tmp_path / "b", [("guide", 9)])
 
 
 def test_states_are_the_last_value_of_each_key_and_tombstones_take_away(tmp_path):

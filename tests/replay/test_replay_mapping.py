@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stayhand.wire import MAX_ACTION_BYTES, pending_action
@@ -212,6 +212,7 @@ def test_a_secret_in_a_name_is_replaced_by_its_rule_and_an_identifier_stands_whe
     assert key not in json.dumps(action["resource"])
 
 
+@settings(deadline=None)
 @given(st.text(max_size=600), st.integers(40, 300), st.integers(60, 400))
 def test_fitted_text_is_clean_within_its_limits_and_unchanged_where_it_was(raw, limit, limit_bytes):
     fitted = fit(raw, limit, limit_bytes)
@@ -250,6 +251,7 @@ JUNK = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from([TRAIL, K8S, GITHUB, AUTHZEN]), st.data())
 def test_a_record_with_any_field_replaced_maps_to_an_action_that_the_wire_takes_or_is_refused(record, data):
     changed = copy.deepcopy(record)

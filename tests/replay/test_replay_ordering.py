@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.replay.event import Event
@@ -31,6 +31,7 @@ def intake_of(path, tmp_path, number=0):
         return intake, list(queue.ordered())
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 5_000), st.integers(0, 300), st.integers(0, 70_000)), max_size=40, unique=True)
 )
@@ -82,6 +83,7 @@ PIECES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES, min_size=1, max_size=15))
 def test_every_event_is_queued_or_a_duplicate_or_skipped_or_unreadable(tmp_path_factory, pieces):
     folder = tmp_path_factory.mktemp("in")

@@ -4,7 +4,7 @@ import json
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.replay.records import Found, records
@@ -44,6 +44,7 @@ def found_in(content: bytes, piece: int = 1 << 30, name: str = "x.json"):
     return [f.value for f in found if isinstance(f, Found)], [f for f in found if isinstance(f, Unreadable)]
 
 
+@settings(deadline=None)
 @given(st.lists(EVENT, min_size=1, max_size=6), st.integers(1, 40), st.sampled_from([None, 1]))
 def test_every_packing_of_the_same_events_gives_the_same_events(events, piece, indent):
     lines = "\n".join(json.dumps(event) for event in events)
@@ -55,6 +56,7 @@ def test_every_packing_of_the_same_events_gives_the_same_events(events, piece, i
         assert found_in(text.encode(), piece) == (expected, [])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400), st.integers(1, 50))
 def test_any_bytes_end_in_records_or_complaints_and_never_in_an_error(content, piece):
     found_in(content, piece)
