@@ -19,6 +19,7 @@ from stayhand._prepare import ActionLike, Arguments, Prepared, prepare
 from stayhand._spool import Entry, Spool, SpoolRefused
 from stayhand._transport import Outgoing, RawHeaders, Transport
 from stayhand.errors import GuardClosed, InvalidAction, Rejected, Unavailable
+from stayhand.identity import parse_identity
 from stayhand.secrets import Scanner
 from stayhand.wire import Approval, Decision, Fallback, FallbackMode, Outcome, OutcomeResult, Rejection
 
@@ -61,6 +62,7 @@ class Ask(Generic[_M]):
         "deadline_ms",
         "delivered",
         "expired",
+        "fell_closed",
         "held_until_ms",
         "mailbox",
         "mode",
@@ -82,6 +84,7 @@ class Ask(Generic[_M]):
         self.delivered = False
         self.answered = False
         self.expired = False
+        self.fell_closed = False
         self.held_until_ms = 0
 
     def remaining_s(self) -> float:
@@ -107,7 +110,7 @@ class Core(Generic[_M]):
         self._asks: dict[bytes, Ask[_M]] = {}
         self._holds: dict[str, Ask[_M]] = {}
         self._waiting: list[Ask[_M]] = []
-        self._late: dict[bytes, None] = {}
+        self._late: dict[bytes, Ask[_M]] = {}
         self._sending: set[str] = set()
         self._counts: Counter[str] = Counter()
         self._ready = threading.Event()
@@ -194,7 +197,11 @@ class Core(Generic[_M]):
             if not self._ready.is_set():
                 self._waiting.append(ask)
                 return ask
-        self._publish(ask)
+        try:
+            self._publish(ask)
+        except BaseException:
+            self.forget(ask)
+            raise
         return ask
 
     def expire(self, ask: Ask[_M]) -> bool:
@@ -231,7 +238,7 @@ class Core(Generic[_M]):
     def forget(self, ask: Ask[_M]) -> None:
         """The asker went away (cancelled)."""
         with self._lock:
-            ask.expired = True
+            ask.expired = ask.fell_closed = True
             self._gave_up(ask)
         if not ask.answered:
             self._breaker.abandoned(monotonic_ms(), probe=ask.probe)
@@ -275,6 +282,20 @@ class Core(Generic[_M]):
             _log.error("a permit is used without a local record of it: %s", error)
             return ""
         return entry.entry_id
+
+    def outcome(self, action: ActionLike | str, decision: Decision, result: OutcomeResult) -> None:
+        """Tell what became of an action that the caller carried out by itself.
+
+        Raises:
+            InvalidAction: the action breaks the contract.
+            GuardClosed: closed, or forked.
+        """
+        self.ensure_open()
+        if isinstance(action, str):
+            identity = parse_identity(action, "subject")
+        else:
+            identity = prepare(action, None, self._scanner).identity
+        self.report(self.acted(identity, decision), result)
 
     def not_done(self, identity: str, decision: Decision | None) -> None:
         """An action that might have happened did not: tell the gate that it was cancelled."""
@@ -342,9 +363,9 @@ class Core(Generic[_M]):
     def answer(self, value: bytes, headers: RawHeaders) -> None:
         """A record on the reply partition: another's, late, not to be believed, or an answer."""
         correlation_id = next((found for name, found in headers if name == "kafka_correlationId"), None)
-        ask = self._asks.get(correlation_id) if correlation_id else None
+        ask = (self._asks.get(correlation_id) or self._late.get(correlation_id)) if correlation_id else None
         if ask is None:
-            self._count("late" if correlation_id in self._late else "skipped")
+            self._count("skipped")
             return
         try:
             answer: Decision | Rejection = self._envelopes.open(value, headers)
@@ -359,6 +380,8 @@ class Core(Generic[_M]):
         self._breaker.answered()
         if self._accept(ask, answer):
             ask.mailbox.put(answer)
+        elif ask.fell_closed and isinstance(answer, Decision):
+            self.not_done(ask.prepared.identity, answer)
 
     def tick(self) -> None:
         """House-keeping: signs of life, what must be sent again, what a dead process left, holds that ended."""
@@ -424,7 +447,7 @@ class Core(Generic[_M]):
         """Whether this answer counts: the first one, and after a hold the final one."""
         final = isinstance(answer, Rejection) or answer.final
         with self._lock:
-            if ask.expired:
+            if self._late.pop(ask.correlation_id, None) is not None or ask.expired:
                 self._counts["late"] += 1
                 return False
             if ask.answered and not final:
@@ -472,11 +495,13 @@ class Core(Generic[_M]):
         )
         entry = Entry(new_id(), "fallback", prepared.identity, claim.at_ms, value=claim.model_dump(mode="json"))
         self._count("fallbacks")
+        ask.fell_closed = ruling.verdict == "block"
         try:
             self._spool.put(entry)
         except SpoolRefused as error:
             self._count("unspooled")
             _log.error("a fallback is not recorded, so it is closed: %s", error)
+            ask.fell_closed = True
             return closed(cause).decision(entry.entry_id), False
         if not self._breaker.unreachable:
             self._deliver(entry)
@@ -533,7 +558,7 @@ class Core(Generic[_M]):
         """Under the lock: what still comes for this ask is late."""
         if self._asks.pop(ask.correlation_id, None) is None:
             return
-        self._late[ask.correlation_id] = None
+        self._late[ask.correlation_id] = ask
         if len(self._late) > LATE_MAX:
             del self._late[next(iter(self._late))]
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from stayhand import _process
 from stayhand._config import GuardConfig
@@ -169,6 +169,24 @@ class Guard:
         remaining_ms = max(0, ask.held_until_ms - now_ms())
         timeout_ms = remaining_ms if timeout_ms is None else min(timeout_ms, remaining_ms)
         return self._core.conclude_hold(decision, ask.mailbox.get(timeout_ms / 1000))
+
+    def report(
+        self, action: ActionLike | str, decision: Decision, result: Literal["done", "failed", "cancelled"]
+    ) -> None:
+        """Tell what became of an action after ``check``; ``enforce`` does so by itself.
+
+        Without effect for a decision that the gate did not make. It is kept until Kafka has it.
+
+        Args:
+            action: what was checked, or its identity as ``type:id``.
+            decision: the final decision on it.
+            result: ``cancelled`` means that it was not tried.
+
+        Raises:
+            InvalidAction: the action breaks the contract.
+            GuardClosed: closed, or forked.
+        """
+        self._core.outcome(action, decision, result)
 
     @overload
     def enforce(

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from pydantic import ValidationError
+
 from stayhand._config import GuardConfig
 from stayhand._guard import Guard
 from stayhand._tail import Tailed, tail
@@ -19,7 +21,7 @@ from stayhand._transport import Transport
 from stayhand.canonical import InvalidJson, loads
 from stayhand.errors import InvalidAction, Rejected, StayhandError, Unavailable
 from stayhand.identity import parse_identity
-from stayhand.wire import Decision, FallbackMode
+from stayhand.wire import Decision, FallbackMode, PolicyRef, invalid
 
 PERMITTED, USAGE, SLOW, GUIDE, BLOCK, REJECTED, FALLBACK_CLOSED, UNAVAILABLE, INTERRUPTED = 0, 2, 3, 4, 5, 6, 7, 8, 130
 _VERDICTS = {"permit": PERMITTED, "slow": SLOW, "guide": GUIDE, "block": BLOCK}
@@ -31,7 +33,7 @@ _EXIT_CODES = """exit status:
   5    block
   6    the gate refused the ask
   7    no answer, and the fallback is closed
-  8    Kafka cannot be reached (tail)
+  8    Kafka cannot be reached (tail; outcome, which then stays in the spool)
   130  interrupted
 
 settings come from STAYHAND_BOOTSTRAP, STAYHAND_POINT, STAYHAND_KEY_ID, STAYHAND_KEY_FILE and so on.
@@ -50,6 +52,8 @@ def main(argv: Sequence[str] | None = None, transport: Transport | None = None) 
     try:
         if arguments.command == "check":
             return _check(arguments, transport)
+        if arguments.command == "outcome":
+            return _outcome(arguments, transport)
         if arguments.command == "tail":
             return _tail(arguments)
         print(parse_identity(arguments.identity))
@@ -70,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_check(commands.add_parser("check", help="ask about one action; the exit status is the verdict"))
     _add_tail(commands.add_parser("tail", help="follow decisions as they are made; reads only"))
+    _add_outcome(commands.add_parser("outcome", help="tell what became of an action that was checked"))
     identity = commands.add_parser("identity", help="print an identity as it is used as a key")
     identity.add_argument("identity", metavar="TYPE:ID")
     identity.set_defaults(json=False)
@@ -93,6 +98,15 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="wait for the final decision of a hold")
     parser.add_argument("--traceparent", default="", help="W3C trace context to pass on")
     parser.add_argument("--json", action="store_true", help="print the decision as one line of JSON")
+
+
+def _add_outcome(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--subject", required=True, metavar="TYPE:ID", help="as it was checked")
+    parser.add_argument("--decision-id", required=True, metavar="HEX", help="of the decision (check --json)")
+    parser.add_argument("--receipt", required=True, metavar="TEXT", help="of the decision (check --json)")
+    parser.add_argument("--result", required=True, choices=("done", "failed", "cancelled"))
+    parser.add_argument("--wait-ms", type=int, default=5_000, metavar="N", help="how long to try to tell it now")
+    parser.add_argument("--json", action="store_true", help="print an error as one line of JSON")
 
 
 def _add_tail(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +133,25 @@ def _check(arguments: argparse.Namespace, transport: Transport | None) -> int:
     _show(decision, as_json=arguments.json)
     closed = decision.origin == "fallback" and decision.verdict == "block"
     return FALLBACK_CLOSED if closed else _VERDICTS[decision.verdict]
+
+
+def _outcome(arguments: argparse.Namespace, transport: Transport | None) -> int:
+    """Tell it now, or leave it in the spool for the next process and say so by the exit status."""
+    try:
+        decision = Decision(
+            decision_id=arguments.decision_id,
+            verdict="permit",
+            policy=PolicyRef(name="", version="", hash=""),
+            receipt=arguments.receipt,
+        )
+    except ValidationError as error:
+        raise invalid(error) from None
+    with Guard(transport=transport) as guard:
+        guard.report(arguments.subject, decision, arguments.result)
+        guard.connect(arguments.wait_ms)
+    if guard.spooled:
+        raise Unavailable("the outcome is kept here and told by the next process")
+    return PERMITTED
 
 
 def _tail(arguments: argparse.Namespace) -> int:
@@ -162,7 +195,7 @@ def _read_arguments(name: str | None) -> Any:
 
 
 def _as_data(decision: Decision) -> dict[str, Any]:
-    return decision.model_dump(mode="json") | {"origin": decision.origin}
+    return decision.model_dump(mode="json") | {"origin": decision.origin, "receipt": decision.receipt}
 
 
 def _tailed(seen: Tailed) -> dict[str, Any]:

@@ -176,7 +176,7 @@ class StubGate:
     def restart(self) -> None:
         """Be there again: what was spooled arrives."""
         self.down = False
-        self._tick()
+        self.tick()
 
     @property
     def reply_address(self) -> ReplyAddress | None:
@@ -226,7 +226,7 @@ class StubGate:
         answers = self._answers(ask.action.action.name)
         if "silence" in answers:
             delivered("the stub is silent")
-            self._tick()
+            self.tick()
             return
         delivered(None)
         for answer in answers:
@@ -246,7 +246,8 @@ class StubGate:
         if self._sink is not None:
             self._sink.answer(*sealed(answer, ask.correlation_id, self._key))
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Let the guard do its house-keeping: take over and deliver what is spooled."""
         if self._sink is not None:
             self._sink.tick()
 

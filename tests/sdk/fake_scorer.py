@@ -89,6 +89,7 @@ class FakeScorer:
 
     def reply(self, headers: AskHeaders, answer: Decision | Rejection) -> None:
         assert headers.reply_partition is not None
-        body, answer_headers = sealed(answer, headers.correlation_id, self.sign_key)
+        body, sealed_headers = sealed(answer, headers.correlation_id, self.sign_key)
+        answer_headers = cast("list[tuple[str, str | bytes | None]]", sealed_headers)
         for _ in range(self.answers_each):
             self._producer.produce(headers.reply_topic, body, headers=answer_headers, partition=headers.reply_partition)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stayhand import Guard
 from stayhand.cli import main
 from stayhand.testing import KEY, StubGate, decision
 from stayhand.wire import Message
@@ -57,6 +58,22 @@ def test_context_and_arguments_are_asked_with(gate: StubGate, tmp_path: Path) ->
     assert secret not in asked.model_dump_json()
 
 
+def test_an_outcome_is_told_with_what_check_printed(gate: StubGate, capsys: pytest.CaptureFixture[str]) -> None:
+    main([*ASK, "--json"], gate.permit())
+    told = json.loads(capsys.readouterr().out)
+    named = ["--subject", "token:ci", "--decision-id", told["decision_id"], "--receipt", told["receipt"]]
+    assert main(["outcome", *named, "--result", "failed"], gate) == 0
+    [outcome] = gate.outcomes
+    assert (outcome.decision_id, outcome.receipt, outcome.result) == (told["decision_id"], told["receipt"], "failed")
+    gate.stop()
+    assert main(["outcome", *named, "--result", "done"], gate) == 8
+    gate.restart()
+    with Guard(transport=gate) as heir:
+        gate.tick()
+        assert heir.spooled == 0
+    assert [each.result for each in gate.outcomes] == ["failed", "done"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -66,6 +83,8 @@ def test_context_and_arguments_are_asked_with(gate: StubGate, tmp_path: Path) ->
         [*ASK, "--deadline-ms", "0"],
         [*ASK, "--arguments", "/nowhere/file"],
         ["identity", "nocolon"],
+        ["outcome", "--subject", "x", "--decision-id", "ab" * 8, "--receipt", "r", "--result", "done"],
+        ["outcome", "--subject", "t:x", "--decision-id", "zz", "--receipt", "r", "--result", "done"],
     ],
 )
 def test_wrong_use_is_status_2_and_one_line(

@@ -13,7 +13,7 @@ from stayhand._transport import Delivered, Outgoing, ReplyAddress, Sink
 from stayhand.headers import TYPE_DECISION, TYPE_PENDING, decision_headers, decision_signable, decode_ask, rfc3339
 from stayhand.signing import sign
 from stayhand.testing import KEY, FakeGuard, StubGate, decision, sealed
-from stayhand.wire import Approval
+from stayhand.wire import Approval, Outcome
 from tests.brokers.clients import eventually
 from tests.sdk.conftest import ACTION, action
 
@@ -319,6 +319,39 @@ def test_a_late_answer_is_counted_and_changes_nothing(slow_guard: Guard, wire: W
     assert answer.origin == "fallback"
     wire.answer(decision("permit", fallbacks=("open",)))
     assert slow_guard.counts["late"] == 1
+
+
+def test_a_late_permit_of_an_action_that_did_not_happen_is_told_as_cancelled(slow_guard: Guard, wire: Wire) -> None:
+    slow_guard.check(ACTION, deadline_ms=50)
+    told = len(wire.told)
+    late = decision("permit")
+    wire.answer(late)
+    wire.answer(late)
+    [(record, _)] = wire.told[told:]
+    outcome = Outcome.model_validate_json(record.value)
+    assert (outcome.decision_id, outcome.result) == (late.decision_id, "cancelled")
+
+
+def test_a_late_permit_of_an_action_that_a_fallback_let_happen_is_not_told_as_cancelled(
+    slow_guard: Guard, wire: Wire
+) -> None:
+    first = Asking(slow_guard, wire)
+    wire.answer(decision("permit", fallbacks=("open",)))
+    first.end()
+    assert slow_guard.check(ACTION, deadline_ms=50, fallback="open").verdict == "permit"
+    told = len(wire.told)
+    wire.answer(decision("permit"))
+    assert (slow_guard.counts["late"], len(wire.told)) == (1, told)
+
+
+def test_the_outcome_after_a_check_is_told_with_its_receipt(guard: FakeGuard) -> None:
+    guard.gate.permit()
+    answer = guard.check(ACTION)
+    guard.report(ACTION, answer, "failed")
+    assert [(each.receipt, each.result) for each in guard.gate.outcomes] == [(answer.receipt, "failed")]
+    guard.gate.silent()
+    guard.report(ACTION, guard.check(ACTION), "done")
+    assert len(guard.gate.outcomes) == 1
 
 
 def test_an_answer_to_somebody_else_is_skipped(slow_guard: Guard, wire: Wire) -> None:

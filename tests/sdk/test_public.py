@@ -80,7 +80,7 @@ def test_guard_and_async_guard_offer_the_same_calls() -> None:
         }
 
     assert calls(stayhand.Guard) == calls(stayhand.AsyncGuard)
-    assert {"check", "enforce", "wait_final", "connect", "close"} == calls(stayhand.Guard).keys()
+    assert {"check", "enforce", "report", "wait_final", "connect", "close"} == calls(stayhand.Guard).keys()
 
 
 def test_the_documented_example_of_the_doubles_works() -> None:
