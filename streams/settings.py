@@ -109,7 +109,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """What was told, then the environment; ``load`` adds the file below them."""
-        passed = InitSettingsSource(settings_cls, {"kafka": kafka_from(os.environ)})
+        kafka = kafka_from(os.environ)
+        passed = InitSettingsSource(settings_cls, {"kafka": kafka} if kafka else {})
         return init_settings, env_settings, passed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import methodcaller
 
 from confluent_kafka import Message
 
@@ -25,9 +26,13 @@ def record_of(message: Message) -> Record:
     )
 
 
+# A header whose name is no UTF-8 makes confluent-kafka 2.16 return although an error is set. The interpreter's fast
+# paths do not look for that, so that some later call would fail; a methodcaller does look, and raises SystemError.
+_read_headers = methodcaller("headers")
+
+
 def _headers(message: Message) -> Sequence[tuple[str, bytes | None]]:
     try:
-        return message.headers() or ()  # type: ignore[return-value]  # read headers are a list of (str, bytes or None)
+        return _read_headers(message) or ()
     except (UnicodeDecodeError, SystemError):
-        # confluent-kafka 2.16 leaves the decoding error set and returns, for which the interpreter raises SystemError.
         return UNREADABLE
