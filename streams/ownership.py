@@ -29,8 +29,8 @@ class Entry:
 class Part:
     """A partition's share of a checkpoint.
 
-    ``audit_next`` lies before every audit record that this part contains: a successor skips what it finds contained, but
-    it must neither miss a record nor an answer that was waiting for this very commit.
+    ``audit_next`` lies before every audit record that this part contains: a successor skips what it finds contained,
+    but it must neither miss a record nor an answer that was waiting for this very commit.
     """
 
     partition: int

@@ -60,8 +60,8 @@ class Record:
 class Position:
     """What a partition's committed offsets say: the next actions, controls and audit, the owner and its term.
 
-    ``actions_next`` and ``controls_next`` are -1 where nothing was ever committed. ``audit_term`` is the highest term that
-    stands in the audit before ``audit_next``; ``term`` may be higher, for a new owner commits before its mark lands.
+    ``actions_next`` and ``controls_next`` are -1 where nothing was ever committed. ``audit_term`` is the highest term
+    that stands in the audit before ``audit_next``; ``term`` may be higher: a new owner commits before its mark lands.
     """
 
     actions_next: int = -1

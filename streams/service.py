@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -22,6 +21,7 @@ from schemas.topics import topic
 from stayhand.errors import ConfigurationError
 from streams import logs
 from streams.answers import Answers
+from streams.background import Background
 from streams.health import HealthServer
 from streams.kafka import KafkaLog
 from streams.keyring import KeyRing, load_secret
@@ -153,9 +153,8 @@ def run(settings: Settings) -> None:
         held.callback(log.close)
         store = _store(settings, folder, log)
         held.callback(store.close)
-        executor = held.enter_context(ThreadPoolExecutor(1, "checkpoint"))
         metrics, pulse = Metrics(log, store), Pulse()
-        worker = _worker(settings, folder.worker, log, store, executor, master, metrics)
+        worker = _worker(settings, folder.worker, log, store, master, metrics)
         health = _health(settings, log, metrics, pulse)
         held.callback(health.close)
         _say(settings, folder.worker, log, health)
@@ -196,11 +195,15 @@ def _worker(
     name: str,
     log: KafkaLog,
     store: RocksStore,
-    executor: ThreadPoolExecutor,
     master: bytes | None,
     metrics: Metrics,
 ) -> Worker:
-    registry, limits, keys, receipts = Registry(load_prior(), default=shipped_pack()), Limiter(), KeyRing(master), Receipts(master)
+    registry, limits, keys, receipts = (
+        Registry(load_prior(), default=shipped_pack()),
+        Limiter(),
+        KeyRing(master),
+        Receipts(master),
+    )
     partitions = log.partitions("actions")
     reading = ReaderSettings(
         topic_id=log.topic_id("actions").hex(),
@@ -215,7 +218,7 @@ def _worker(
         log,
         store,
         SystemClock(),
-        executor,
+        Background(),
         registry=registry,
         reader=Reader(registry, keys, limits, receipts, log.reply_partitions, reading),
         limits=limits,

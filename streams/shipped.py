@@ -1,4 +1,4 @@
-"""The policy pack that ships: in force wherever none was published, so that a new gate decides from its first ask on."""
+"""The policy pack that ships: in force wherever none was published, so that a new gate decides at once."""
 
 from __future__ import annotations
 

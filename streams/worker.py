@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import structlog
 
@@ -16,7 +17,7 @@ from streams.limits import Limiter
 from streams.observer import Observer, Silent
 from streams.outbox import Outbox
 from streams.ownership import Ownership
-from streams.ports import Batch, Clock, Log, Record, Store
+from streams.ports import Batch, Clock, KafkaFailed, Log, Record, Store
 from streams.reading import Reader, Refusal
 from streams.registry import Registry
 from streams.takeover import Gap, TakeOver
@@ -29,13 +30,21 @@ class Pace:
     """How a worker spends its time.
 
     ``lease_s`` is the gap in the loop after which membership must be proven before anything is decided: well below
-    the group's session timeout.
+    the group's session timeout. ``checkpoint_max_s`` is how long one checkpoint may take before the worker gives up.
     """
 
     records_max: int = 500
     poll_s: float = 0.05
     checkpoint_s: float = 0.25
     lease_s: float = 1.0
+    checkpoint_max_s: float = 40.0
+
+
+class Executor(Protocol):
+    """Runs a checkpoint beside the loop."""
+
+    def submit(self, call: Callable[..., Committed], /, *args: Any) -> Future[Committed]:
+        """Start it."""
 
 
 class Worker:
@@ -206,14 +215,28 @@ class Worker:
 
     def _collect(self, *, wait: bool) -> None:
         """Take in a finished checkpoint: answers that waited for it may go. Its failure is the worker's."""
-        if self._under_way is None or not (wait or self._under_way.done()):
+        if self._under_way is None or not (wait or self._ended(self._under_way)):
             return
-        committed, self._under_way = self._under_way.result(), None
+        try:
+            committed = self._under_way.result(self._pace.checkpoint_max_s)
+        except TimeoutError as error:
+            raise KafkaFailed(self._hangs()) from error
+        self._under_way = None
         for partition, position in committed.positions.items():
             own = self.owned[partition]
             own.settled(position)
             self._outbox.release(own, committed.sequence)
         self._observer.checkpointed(committed.took_s, committed.records)
+
+    def _ended(self, under_way: Future[Committed]) -> bool:
+        if under_way.done():
+            return True
+        if self._clock.monotonic_s() - self._checkpointed_s > self._pace.checkpoint_max_s:
+            raise KafkaFailed(self._hangs())
+        return False
+
+    def _hangs(self) -> str:
+        return f"a checkpoint did not end within {self._pace.checkpoint_max_s:.0f} s"
 
     def _hand_over(self, partitions: Sequence[int]) -> None:
         """Make everything durable while the membership holds, then forget it."""

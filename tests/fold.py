@@ -12,7 +12,7 @@ from models.effects import effect_json
 from models.policy import CompiledPack
 from models.prior import Prior
 from models.transition import Ask, State, World, decide, redecide
-from schemas.documents import EnforcementPoint
+from schemas.documents import AuditRecord, EnforcementPoint
 from stayhand.wire import PendingAction
 from streams.audit import AuditEntry
 from streams.ownership import Ownership
@@ -73,6 +73,7 @@ def fold(
     """Fold effective records into ``own``, holding each against the state before it and against its own replay."""
     for entry in history:
         body = entry.body
+        AuditRecord.model_validate_json(orjson.dumps(body))
         if body["kind"] == "decision":
             _decided_again(
                 own.entry(body["identity"]).state, body, World(pack, None, prior, None, observe=False), point

@@ -114,7 +114,9 @@ def test_without_a_broker_the_sdk_falls_back_and_recovers_by_itself(
     gate = Gate(broker.bootstrap, unique_prefix, tmp_path)
     try:
         gate.scorer()
-        with Guard(gate.guard_config(deadline_ms=2_000, fallback={"read.*": "open", "*": "closed"})) as guard:
+        with Guard(
+            gate.guard_config(deadline_ms=2_000, deadline_ms_max=10_000, fallback={"read.*": "open", "*": "closed"})
+        ) as guard:
             outage(gate, guard, broker)
     finally:
         gate.end()

@@ -80,7 +80,7 @@ class SimFuture:
     def done(self) -> bool:
         return self.task.done
 
-    def result(self) -> Any:
+    def result(self, timeout: float | None = None) -> Any:
         if not self.task.done:
             self.schedule.pause_point(lambda: self.task.done)
         if self.task.error is not None:
