@@ -180,7 +180,7 @@ def _environment(environ: Mapping[str, str], names: set[str]) -> dict[str, Any]:
         if environ.get(f"STAYHAND_{name.upper()}", "") != ""
     }
     kafka = {
-        name.removeprefix(_KAFKA_PREFIX).lower().replace("_", "."): value
+        re.sub("_+", ".", name.removeprefix(_KAFKA_PREFIX).strip("_").lower()): value
         for name, value in environ.items()
         if name.startswith(_KAFKA_PREFIX)
     }

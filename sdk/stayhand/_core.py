@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -10,6 +11,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+
+from pydantic import ValidationError
 
 from stayhand._breaker import Breaker
 from stayhand._config import GuardConfig
@@ -117,6 +120,7 @@ class Core(Generic[_M]):
         self._owner = os.getpid()
         self._closed = False
         self._active = 0
+        self._contact_at_ms = 0.0
         self._adopt_at_ms = 0.0
         self._resend_at_ms = 0.0
         if config.unsigned:
@@ -211,7 +215,7 @@ class Core(Generic[_M]):
                 return False
             ask.expired = True
             self._gave_up(ask)
-        if ask.delivered:
+        if ask.delivered or self._contact_at_ms > ask.deadline_at_ms - ask.deadline_ms:
             self._breaker.unanswered(monotonic_ms(), probe=ask.probe)
         else:
             self._breaker.lost(monotonic_ms(), probe=ask.probe)
@@ -410,21 +414,22 @@ class Core(Generic[_M]):
 
     def _publish(self, ask: Ask[_M]) -> None:
         address = self._transport.reply_address
-        remaining_ms = int(ask.deadline_at_ms - monotonic_ms())
-        if address is None or remaining_ms < 1:
+        remaining_ms = ask.deadline_at_ms - monotonic_ms()
+        if address is None or remaining_ms <= 0:
             return
         record = self._envelopes.ask(
             ask.prepared.identity,
             ask.prepared.value,
             ask.correlation_id,
             address,
-            min(ask.deadline_ms, remaining_ms + 1),
+            min(ask.deadline_ms, math.ceil(remaining_ms)),
             ask.traceparent,
         )
 
         def delivered(error: str | None) -> None:
             if error is None:
                 ask.delivered = True
+                self._contact_at_ms = monotonic_ms()
             else:
                 self._lose(ask, error)
 
@@ -537,6 +542,9 @@ class Core(Generic[_M]):
             self._transport.send(self._outgoing(entry), delivered)
         except Unavailable as error:
             delivered(str(error))
+        except ValidationError:
+            _log.error("%s in the spool breaks the contract of this version; it is dropped", entry.entry_id)
+            delivered(None)
 
     def _outgoing(self, entry: Entry) -> Outgoing:
         if entry.kind == "fallback":

@@ -133,13 +133,21 @@ class KafkaTransport:
                 break
             self._stopping.wait(POLL_S)
         while not self._stopping.is_set():
-            message = self._consumer.poll(POLL_S)
-            if message is None:
-                continue
-            self._hand_over(message, sink)
-            for following in self._consumer.consume(DRAIN_MAX, 0):
-                self._hand_over(following, sink)
+            try:
+                self._drain(sink)
+            except KafkaException as error:
+                self._trouble(error.args[0].str())
+                self._stopping.wait(POLL_S)
         self._consumer.close()
+
+    def _drain(self, sink: Sink) -> None:
+        """Wait for one record, then take what is there: asking for many at once would wait for many."""
+        message = self._consumer.poll(POLL_S)
+        if message is None:
+            return
+        self._hand_over(message, sink)
+        for following in self._consumer.consume(DRAIN_MAX, 0):
+            self._hand_over(following, sink)
 
     def _assign(self) -> bool:
         """Fix the position, once; whether that worked."""

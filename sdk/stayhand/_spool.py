@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
+from pydantic import TypeAdapter, ValidationError
+
 from stayhand.errors import ConfigurationError
 
 Kind = Literal["permit", "fallback"]
@@ -51,6 +53,9 @@ class Entry:
     def due(self) -> bool:
         """Whether it can be sent: a permit waits for its result."""
         return self.kind == "fallback" or self.result != ""
+
+
+_ENTRY = TypeAdapter(Entry)
 
 
 class Spool:
@@ -242,9 +247,9 @@ def read_journal(path: Path) -> list[Entry]:
             entries.pop(entry_id, None)
         elif "kind" in line:
             try:
-                entries[entry_id] = Entry(**line)
-            except TypeError:
-                _log.warning("%s holds an entry of another version: %s", path, entry_id)
+                entries[entry_id] = _ENTRY.validate_python(line)
+            except ValidationError:
+                _log.warning("%s holds an entry that is none: %s", path, entry_id)
         elif known is not None and isinstance(line.get("result"), str):
             entries[entry_id] = replace(known, result=line["result"])
     return list(entries.values())

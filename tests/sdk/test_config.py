@@ -29,7 +29,7 @@ def test_arguments_win_over_the_environment_and_that_over_defaults(monkeypatch: 
 
 def test_librdkafkas_settings_pass_through_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAYHAND_KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
-    monkeypatch.setenv("STAYHAND_KAFKA_SASL_OAUTHBEARER_CLIENT_ID", "me")
+    monkeypatch.setenv("STAYHAND_KAFKA__SASL__OAUTHBEARER__CLIENT__ID", "me")
     config = GuardConfig(**SIGNED)
     assert config.kafka == {"security.protocol": "SASL_SSL", "sasl.oauthbearer.client.id": "me"}
     assert client_settings(config)["security.protocol"] == "SASL_SSL"

@@ -1,7 +1,7 @@
 """Guard against a gate in memory: answers, fallbacks, breaker, holds, close, threads."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stayhand import Decision, Guard, GuardClosed, InvalidAction, LocalRules, PendingAction, Rejected
+from stayhand._spool import Entry
 from stayhand._transport import Delivered, Outgoing, ReplyAddress, Sink
 from stayhand.headers import TYPE_DECISION, TYPE_PENDING, decision_headers, decision_signable, decode_ask, rfc3339
 from stayhand.signing import sign
@@ -27,6 +28,7 @@ class Wire:
         self.reply_address: ReplyAddress | None = ReplyAddress("t.decisions", 0) if ready else None
         self.alive = True
         self.problem = ""
+        self.on_send: Callable[[], None] = lambda: None
         self.sink: Sink | None = None
 
     def start(self, sink: Sink) -> None:
@@ -41,6 +43,7 @@ class Wire:
     def send(self, record: Outgoing, delivered: Delivered) -> None:
         pending = decode_ask(record.headers).ce_type == TYPE_PENDING
         (self.sent if pending else self.told).append((record, delivered))
+        self.on_send()
 
     def deliver(self, index: int = -1, error: str | None = None) -> None:
         self.sent[index][1](error)
@@ -280,6 +283,26 @@ def test_a_dead_broker_costs_one_deadline(wire: Wire, tmp_path: Path) -> None:
             assert guard.check(ACTION).reasons[0].message.startswith("The gate is known to be out of reach")
         assert len(wire.sent) == 1
         assert guard.circuit == "open"
+
+
+def test_a_short_deadline_does_not_open_the_circuit_while_others_reach_the_broker(
+    slow_guard: Guard, wire: Wire
+) -> None:
+    patient = Asking(slow_guard, wire)
+    wire.on_send = lambda: wire.deliver(0)
+    assert slow_guard.check(ACTION, deadline_ms=50).origin == "fallback"
+    assert slow_guard.circuit == "closed"
+    wire.answer(decision("permit"), 0)
+    assert patient.end().verdict == "permit"
+
+
+def test_an_entry_that_breaks_the_contract_does_not_hold_up_the_others(guard: FakeGuard) -> None:
+    guard.gate.stop()
+    guard._core._spool.put(Entry("bad", "fallback", "token:ci", 1, value={"mode": "ajar"}))
+    guard.check(ACTION)
+    guard.gate.restart()
+    assert [each.mode for each in guard.gate.fallbacks] == ["closed"]
+    assert guard.spooled == 0
 
 
 def test_it_recovers_by_itself_with_one_probe(slow_guard: Guard, wire: Wire) -> None:

@@ -106,7 +106,14 @@ def test_a_last_line_that_was_cut_off_is_passed_over(tmp_path: Path, cut: int) -
 
 def test_lines_that_are_no_entries_are_passed_over(tmp_path: Path) -> None:
     journal = tmp_path / JOURNAL
-    journal.write_bytes(b'not json\n[1]\n{"kind": "later", "unknown": 1, "entry_id": "x"}\n{"entry_id": "y"}\n')
+    lines = [
+        "not json",
+        "[1]",
+        '{"kind": "later", "entry_id": "x"}',
+        '{"entry_id": "y"}',
+        '{"kind": "permit", "key": 7}',
+    ]
+    journal.write_text("\n".join(lines) + "\n")
     assert read_journal(journal) == []
 
 
