@@ -1,6 +1,7 @@
 """What an identity normally does, in one immutable record of at most 1,960 bytes.
 
-Four channels and the hour of the day are counted in bounded tables. What is new waits in an epoch and moves into the
+Four channels and the hour of the day are counted in bounded tables; what the epoch score needs stands beside them
+(`models.epoch`). What is new waits in an epoch and moves into the
 tables only when every event of its epoch is at least ten minutes old, so a burst cannot make itself normal. At most two
 epochs wait: the open one, and one before it. Time is an argument and never goes back.
 
@@ -18,18 +19,25 @@ from typing import Final, NamedTuple
 
 from models import rate
 from models.codes import ce_hash
+from models.epoch import NO_HABITS, Habits
+from models.habitform import InvalidHabits, decode_habits, encode_habits
 from models.tables import EMPTY_TABLE, InvalidTable, Table, merged, read
 
 VERSION = 1
 MAX_BODY_BYTES = 1_960
-ROOM_BYTES = 272
+ROOM_BYTES = 28
 CHANNELS = ("action", "resource", "source", "client", "hour")
 ACTION, RESOURCE, SOURCE, CLIENT, HOUR = range(5)
-CAPACITIES = (96, 40, 28, 16, 24)
+CAPACITIES = (36, 20, 16, 8, 24)
 MATURE_AFTER_MS = 600_000
 EPOCH_EVENTS = 250
-EPOCH_ENTRIES = 44
-RECENT_ENTRIES = 44
+# Values in one epoch, and in both that wait; what is above finds no room and is not learned.
+EPOCH_ENTRIES = 26
+PENDING_ENTRIES = 38
+RECENT_ENTRIES = 20
+# Records of the first release, which had no habits, may hold more than that until the next event.
+_OLD_CAPACITIES = (96, 40, 28, 16, 24)
+_OLD_ENTRIES = 44
 MAX_SEEN = 255
 RING = 32
 HASH_BYTES = 6
@@ -79,6 +87,7 @@ class Baseline(NamedTuple):
         samples: events in ``sums``, the matured sums of ``ln C`` and its square.
         ring: hashes of the last 32 ce_ids, the newest last.
         extra: sections of later versions, by tag.
+        habits: what the epoch score rests on; `NO_HABITS` before the first event.
     """
 
     first_seen_ms: int
@@ -98,6 +107,7 @@ class Baseline(NamedTuple):
     open: Epoch | None
     waiting: Epoch | None
     extra: tuple[tuple[int, bytes], ...] = ()
+    habits: Habits = NO_HABITS
 
 
 EMPTY: Final = Baseline(
@@ -166,22 +176,46 @@ def _with(tables: tuple[Table, ...], counts: Counts) -> tuple[Table, ...]:
     )
 
 
+def fitted(b: Baseline) -> Baseline:
+    """The baseline within the bounds of this version: a record of the first release may hold more."""
+    recent, room, pending = b.recent, PENDING_ENTRIES, list[Epoch | None]()
+    if recent is not None and len(recent.counts) > RECENT_ENTRIES:
+        recent = recent._replace(counts=_most(recent.counts, RECENT_ENTRIES))
+    for epoch in (b.waiting, b.open):
+        most = min(room, EPOCH_ENTRIES)
+        kept = epoch if epoch is None or len(epoch.counts) <= most else epoch._replace(counts=_most(epoch.counts, most))
+        room -= 0 if kept is None else len(kept.counts)
+        pending.append(kept)
+    sizes = zip(b.tables, CAPACITIES, strict=True)
+    tables = tuple([merged(t, {}, most) if len(t.counts) > most else t for t, most in sizes])
+    waiting, opened = pending
+    found = (recent, waiting, opened, *tables)
+    if all(new is old for new, old in zip(found, (b.recent, b.waiting, b.open, *b.tables), strict=True)):
+        return b
+    return b._replace(recent=recent, waiting=waiting, open=opened, tables=tables)
+
+
+def _most(counts: Counts, limit: int) -> Counts:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit])
+
+
 def landing(b: Baseline, keys: tuple[int, ...]) -> int:
     """The number of the epoch in which an event with these keys would wait now; 0 where both are full."""
     if b.open is None:
-        return b.next_epoch
-    if _fits(b.open, keys):
+        return b.next_epoch if _fits(None, b.waiting, keys) else 0
+    if _fits(b.open, b.waiting, keys):
         return b.open.number
-    return b.next_epoch if b.waiting is None else 0
+    return b.next_epoch if b.waiting is None and _fits(None, b.open, keys) else 0
 
 
-def _fits(epoch: Epoch, keys: tuple[int, ...]) -> bool:
+def _fits(epoch: Epoch | None, waiting: Epoch | None, keys: tuple[int, ...]) -> bool:
+    room = EPOCH_ENTRIES if waiting is None else min(EPOCH_ENTRIES, PENDING_ENTRIES - len(waiting.counts))
+    if epoch is None:
+        return len(keys) <= room
     if epoch.events >= EPOCH_EVENTS:
         return False
     counts = epoch.counts
-    return len(counts) <= EPOCH_ENTRIES - len(keys) or (
-        len(counts) + sum(key not in counts for key in keys) <= EPOCH_ENTRIES
-    )
+    return len(counts) <= room - len(keys) or len(counts) + sum(key not in counts for key in keys) <= room
 
 
 def waited(
@@ -189,11 +223,13 @@ def waited(
 ) -> tuple[Epoch | None, Epoch | None, bool]:
     """The open and the waiting epoch with one more event in the open one, and whether there was room for it."""
     opened, waiting = b.open, b.waiting
-    if opened is not None and not _fits(opened, keys):
-        if waiting is not None:
+    if opened is not None and not _fits(opened, waiting, keys):
+        if waiting is not None or not _fits(None, opened, keys):
             return opened, waiting, False
         opened, waiting = None, opened
     if opened is None:
+        if not _fits(None, waiting, keys):
+            return None, waiting, False
         counts = dict.fromkeys(keys, 1)
         return Epoch(b.next_epoch, at_ms, at_ms, 1, counts, rate.summed(rate.NO_SUMS, counters)), waiting, True
     counts = dict(opened.counts)
@@ -231,7 +267,7 @@ _RATE = struct.Struct("<QQQI6I")
 _RECENT = struct.Struct("<qI")
 _EPOCH = struct.Struct("<IqqB6I")
 _SECTION = struct.Struct("<BH")
-_TAGS = range(1, 8)
+_TAGS = range(1, 9)
 
 
 def encode(b: Baseline) -> bytes:
@@ -245,6 +281,7 @@ def encode(b: Baseline) -> bytes:
         b"" if b.recent is None else _RECENT.pack(b.recent.start_ms, b.recent.events) + _encode_counts(b.recent.counts),
         b"" if b.open is None else _encode_epoch(b.open),
         b"" if b.waiting is None else _encode_epoch(b.waiting),
+        encode_habits(b.habits),
     )
     parts = [bytes((VERSION,))]
     for tag, content in (*zip(_TAGS, sections, strict=True), *b.extra):
@@ -329,12 +366,22 @@ def _decoded(sections: Mapping[int, bytes], extra: tuple[tuple[int, bytes], ...]
             open=_decode_epoch(sections[6]) if 6 in sections else None,
             waiting=_decode_epoch(sections[7]) if 7 in sections else None,
             extra=extra,
+            habits=_decode_habits(sections[8], last) if 8 in sections else NO_HABITS,
         )
     )
 
 
+def _decode_habits(raw: bytes, last_ms: int) -> Habits:
+    try:
+        return decode_habits(raw, last_ms)
+    except InvalidHabits as error:
+        raise InvalidBaseline(str(error)) from error
+
+
 def _checked(b: Baseline) -> Baseline:
     """The baseline itself, where its parts agree: what waits is in order and not of the future."""
+    if b.habits is not NO_HABITS and b is not fitted(b):
+        raise InvalidBaseline(f"tables: expected at most {CAPACITIES} entries and {PENDING_ENTRIES} that wait")
     times = [0]
     for epoch in (b.waiting, b.open):
         if epoch is not None:
@@ -356,7 +403,7 @@ def _bounded(sums: list[int], samples: int) -> rate.Sums:
 
 def _decode_tables(raw: bytes) -> Iterator[Table]:
     at = 0
-    for name, capacity in zip(CHANNELS, CAPACITIES, strict=True):
+    for name, capacity in zip(CHANNELS, _OLD_CAPACITIES, strict=True):
         try:
             found, at = read(raw, at, capacity)
         except InvalidTable as error:
@@ -381,12 +428,12 @@ def _decode_counts(raw: bytes, name: str, limit: int) -> Counts:
 
 def _decode_recent(raw: bytes) -> Recent:
     start, events = _RECENT.unpack_from(raw)
-    return Recent(start, events, _decode_counts(raw[_RECENT.size :], "recent", RECENT_ENTRIES))
+    return Recent(start, events, _decode_counts(raw[_RECENT.size :], "recent", _OLD_ENTRIES))
 
 
 def _decode_epoch(raw: bytes) -> Epoch:
     number, first, last, events, *sums = _EPOCH.unpack_from(raw)
-    counts = _decode_counts(raw[_EPOCH.size :], "epoch", EPOCH_ENTRIES)
+    counts = _decode_counts(raw[_EPOCH.size :], "epoch", _OLD_ENTRIES)
     if not 1 <= events <= EPOCH_EVENTS or max(counts.values(), default=0) > events:
         raise InvalidBaseline(f"epoch: expected 1 to {EPOCH_EVENTS} events, no value more often than that")
     return Epoch(number, first, last, events, counts, _bounded(sums, events))

@@ -52,7 +52,8 @@ OLD_EPOCHS = 50
 REFUSED_YOUNG, REFUSED_OLD = 6, 10
 DRIFT_START, DRIFT_MOST = -1024, 2.0
 ANCHOR_EPOCHS = 50
-ANCHOR_LASTS_MS = 30 * 86_400_000
+ANCHOR_LASTS_DAYS = 30
+DAY_MS = 86_400_000
 ANCHOR_CALM = 0
 MAX_EPOCHS = 250
 BLOOM_BITS = 512
@@ -81,7 +82,7 @@ class Habits(NamedTuple):
     """What is kept of one identity for the epoch score.
 
     Attributes:
-        epochs, events, distinct: E, N and K of the table; ``anchor_epochs`` EA, since ``anchor_ms`` where it is full.
+        epochs, events, distinct: E, N and K of the table; ``anchor_epochs`` EA, full since day ``anchor_day``.
         table: levels by code; ``bigrams`` bits of a Bloom filter with one hash.
         h: the filter's log-odds after the last close; ``drift`` D; both in 1/1024.
         refused: epochs refused in a row; ``notices`` how often that ended in a baseline shift.
@@ -99,7 +100,7 @@ class Habits(NamedTuple):
     events: int
     distinct: int
     anchor_epochs: int
-    anchor_ms: int
+    anchor_day: int
     table: Sketch
     bigrams: int
     h: int
@@ -124,11 +125,11 @@ class Habits(NamedTuple):
     histogram: tuple[int, ...]
 
 
-_NO_SUB: Final = Sub(0, 0, 0, 0, 0)
+NO_SUB: Final = Sub(0, 0, 0, 0, 0)
 _CALM: Final = round(log(BEGINS / (1 - BEGINS)) * 1024)
 NO_HABITS: Final = Habits(
     0, 0, 0, 0, 0, EMPTY_SKETCH, 0, _CALM, DRIFT_START, 0, 0, 1, 0, (), 0, 0, False, 0, 0, 0, 0, 0, False, NOBODY, (),
-    _NO_SUB, (0,) * BINS,
+    NO_SUB, (0,) * BINS,
 )  # fmt: skip
 
 
@@ -251,7 +252,7 @@ def weigh(s: Signs) -> tuple[int, int, int]:
 
 
 def _clipped(value: float) -> float:
-    return CLIP if value > CLIP else -CLIP if value < -CLIP else value
+    return max(-CLIP, min(CLIP, value))
 
 
 def judge(s: Signs, code: int) -> tuple[EpochScores, Mark]:
@@ -266,7 +267,9 @@ def judge(s: Signs, code: int) -> tuple[EpochScores, Mark]:
     extra = SHORT_RATIO * near + SHORT_ABSENCE * _absence(s.usual, short[2] + s.met, short[3] + 1) - SHORT_COST - young
     q = h + round(SHORT_PART * max(-SHORT_MOST, min(SHORT_MOST, extra)) * 1024)
     p = s.tails[min(BINS - 1, max(0, (h >> 10) - LOWEST_BIN))]
-    alarmed = epochs >= OLD_EPOCHS and (_window_score(middle, value, weight, s.met, s.usual) - young) * 1024 > MIDDLE_MOST
+    alarmed = (
+        epochs >= OLD_EPOCHS and (_window_score(middle, value, weight, s.met, s.usual) - young) * 1024 > MIDDLE_MOST
+    )
     return EpochScores(h, q, p, s.drift), Mark(
         code, value, weight, anchor_value, s.met, h, s.others[2] < COMMON_BIGRAM, alarmed
     )
@@ -295,10 +298,24 @@ def unscored(code: int) -> Mark:
     return Mark(code, 0, 0, 0, 0, _CALM, True, False)
 
 
+def ripened(habits: Habits, at_ms: int) -> Habits:
+    """The habits with the epoch that waited in the table, where it is old enough now."""
+    if not habits.waits or at_ms < habits.first_ms + MATURE_AFTER_MS:
+        return habits
+    asked, asked_ms, answer = _LAST[0]
+    if asked is not habits or asked_ms != at_ms:
+        answer = _merged(habits, at_ms)
+        _LAST[0] = (habits, at_ms, answer)
+    return answer
+
+
+# The last answer: an event is looked at and then learned at the same time from the same habits.
+_LAST: Final = [(NO_HABITS, 0, NO_HABITS)]
+
+
 def observe(habits: Habits, mark: Mark, at_ms: int, *, learn: bool) -> Habits:
     """The next habits: an epoch that is due is merged first, then the event is added, and a full epoch is closed."""
-    if habits.waits and at_ms >= habits.first_ms + MATURE_AFTER_MS:
-        habits = _merged(habits, at_ms)
+    habits = ripened(habits, at_ms)
     subs, sub = _next_sub(habits, mark)
     if habits.waits:
         return habits._replace(last=mark.code, subs=subs, sub=sub)
@@ -326,7 +343,7 @@ def _next_sub(habits: Habits, mark: Mark) -> tuple[tuple[Sub, ...], Sub]:
     sub = Sub(value + mark.value, weight + mark.weight, met + mark.met, events + 1, mark.h)
     if sub.events < SUB_EVENTS:
         return habits.subs, sub
-    return (*habits.subs, sub)[-SUBS:], _NO_SUB
+    return (*habits.subs, sub)[-SUBS:], NO_SUB
 
 
 def epoch_score(habits: Habits) -> int | None:
@@ -395,17 +412,17 @@ def _merged(habits: Habits, at_ms: int) -> Habits:
         events=habits.events + sum(counts.values()),
         distinct=min(_MAX_U16, habits.distinct + new),
         anchor_epochs=habits.anchor_epochs + anchoring,
-        anchor_ms=at_ms if anchoring else habits.anchor_ms,
+        anchor_day=at_ms // DAY_MS if anchoring else habits.anchor_day,
     )
     return _opened(_aged(grown, at_ms))
 
 
 def _aged(habits: Habits, at_ms: int) -> Habits:
     """The anchor moved where it has lasted and nothing drifts; counts halved where there are too many epochs."""
-    if at_ms >= habits.anchor_ms + ANCHOR_LASTS_MS and habits.drift < ANCHOR_CALM:
+    if at_ms // DAY_MS >= habits.anchor_day + ANCHOR_LASTS_DAYS and habits.drift < ANCHOR_CALM:
         epochs = min(ANCHOR_EPOCHS, habits.epochs)
         table = anchored(habits.table, epochs / habits.epochs)
-        habits = habits._replace(table=table, anchor_epochs=epochs, anchor_ms=at_ms)
+        habits = habits._replace(table=table, anchor_epochs=epochs, anchor_day=at_ms // DAY_MS)
     if habits.epochs < MAX_EPOCHS:
         return habits
     return habits._replace(table=halved(habits.table), epochs=habits.epochs // 2, events=habits.events // 2)

@@ -15,7 +15,7 @@ from math import exp, log, sqrt
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from models import rate
+from models import epoch, rate
 from models.baseline import (
     ACTION,
     CLIENT,
@@ -29,6 +29,7 @@ from models.baseline import (
     RING,
     SOURCE,
     Baseline,
+    fitted,
     landing,
     noticed,
     ripened,
@@ -36,10 +37,13 @@ from models.baseline import (
     without,
 )
 from models.codes import ce_hash, container_code, network_code
+from models.epoch import NO_HABITS
 from models.prior import Prior
+from models.profiles import Profile
+from models.sketch import COUNTS
 from stayhand.wire import PendingAction
 
-MODEL_VERSION = "event-1"
+MODEL_VERSION = "epoch-1"
 
 THETA = 5.0
 DISCOUNT = 0.5
@@ -92,6 +96,9 @@ class Features(NamedTuple):
         session: W before this event, decayed to now, in 1/1024.
         matured: matured events; ``age_ms`` since the identity was first seen.
         epoch: number of the epoch where the event would wait, 0 where there is no room.
+        habit: number of the epoch of habits that it would be in, 0 where the last one still waits.
+        habit_code: the action's code there.
+        signs: what the epoch score depends on; None without a profile.
     """
 
     at_ms: int
@@ -109,10 +116,13 @@ class Features(NamedTuple):
     matured: int
     age_ms: int
     epoch: int
+    habit: int
+    habit_code: int
+    signs: epoch.Signs | None = None
 
 
 class Scores(NamedTuple):
-    """The scores of one event in 1/1024; ``epoch`` and ``drift`` are None: not ready, which is not 0.
+    """The scores of one event in 1/1024; ``epoch``, ``drift``, ``q``, ``p`` are None where not ready, which is not 0.
 
     Attributes:
         event: S of this event alone.
@@ -121,6 +131,9 @@ class Scores(NamedTuple):
         total: T = W + rate.
         terms: what T is made of, the largest first: channels, hour, impact, rate, and ``session``, what W brought.
         mature: whether the baseline has enough history for a score to block.
+        epoch: log-odds h that somebody else acted over the last 81 to 100 events; ``q`` with the last 21 to 40 beside.
+        drift: D, how far what was learned lately is from the anchor.
+        p: how often a score like h is met, calibrated on the identity's and the others' accepted epochs.
     """
 
     event: int | None
@@ -131,6 +144,8 @@ class Scores(NamedTuple):
     mature: bool
     epoch: int | None = None
     drift: int | None = None
+    q: int | None = None
+    p: int | None = None
 
 
 class Lesson(NamedTuple):
@@ -144,6 +159,8 @@ class Lesson(NamedTuple):
         session: W after it, bounded.
         ce: 6 bytes by which a repeated ce_id is known.
         learn: whether it may become normal.
+        habit: number of the epoch of habits that it is in, 0 for none.
+        mark: what it adds there; a lesson of the first release has none.
     """
 
     at_ms: int
@@ -153,18 +170,22 @@ class Lesson(NamedTuple):
     session: int
     ce: bytes
     learn: bool
+    habit: int = 0
+    mark: epoch.Mark | None = None
 
 
 class Taught(NamedTuple):
-    """What an event added to its epoch, so that a cancelled one can be taken back; epoch 0 added nothing."""
+    """What an event added to its epochs, so that a cancelled one can be taken back; epoch 0 added nothing."""
 
     epoch: int
     keys: tuple[int, ...]
     counters: rate.Counters
+    habit: int = 0
+    habit_code: int = 0
 
 
-def features(b: Baseline, action: PendingAction, at_ms: int, prior: Prior) -> Features:
-    """What the baseline and the prior say of this action at this time (milliseconds of the append time)."""
+def features(b: Baseline, action: PendingAction, at_ms: int, prior: Prior, profile: Profile | None = None) -> Features:
+    """What baseline, prior and profile say of this action at this time (milliseconds of the append time)."""
     at = min(MAX_TIME_MS, max(at_ms, b.last_ms, 0))
     b = ripened(b, at)
     recent = b.recent
@@ -172,7 +193,10 @@ def features(b: Baseline, action: PendingAction, at_ms: int, prior: Prior) -> Fe
     repeats = 1
     if recent is not None and at < recent.start_ms + MATURE_AFTER_MS:
         seen, repeats = recent.counts, recent.events + 1
-    known = prior.action(action.action.name)
+    name = action.action.name
+    known = prior.action(name)
+    habits = epoch.ripened(b.habits, at)
+    habit_code = known.code if profile is None else profile.code(name, known.code)
     context, resource = action.context, action.resource
     code = known.code
     container = RESOURCE << 16 | container_code(resource.type, resource.id)
@@ -188,6 +212,10 @@ def features(b: Baseline, action: PendingAction, at_ms: int, prior: Prior) -> Fe
     keys.append(HOUR << 16 | hour)
     table, hours = b.tables[ACTION], b.tables[HOUR]
     count = hours.counts.get
+    k = table.counts.get(code, 0)
+    if not k and (levels := habits.table.entries.get(habit_code)) is not None:
+        # The small table forgets first; the habits have the long memory.
+        k = min(table.total, round(COUNTS[levels[0]]))
     gap = at - b.last_ms if b.events else 0
     counters = rate.stepped(b.counters, gap)
     every = tuple(keys)
@@ -196,7 +224,7 @@ def features(b: Baseline, action: PendingAction, at_ms: int, prior: Prior) -> Fe
         gap,
         every,
         (
-            Evidence(table.counts.get(code, 0), table.total, table.distinct, seen.get(code, 0) + 1, known.g, known.q),
+            Evidence(k, table.total, table.distinct, seen.get(code, 0) + 1, known.g, known.q),
             _evidence(b, RESOURCE, container & 0xFFFF, seen, prior.resources),
             source,
             client,
@@ -212,6 +240,9 @@ def features(b: Baseline, action: PendingAction, at_ms: int, prior: Prior) -> Fe
         b.matured,
         at - b.first_seen_ms if b.events else 0,
         landing(b, every),
+        0 if habits.waits else habits.number,
+        habit_code,
+        None if profile is None else epoch.signs(habits, habit_code, profile),
     )
 
 
@@ -265,7 +296,12 @@ def score(f: Features) -> Scores:
     terms.append(("session", f.session))
     terms.sort(key=_size, reverse=True)
     mature = f.matured >= MATURE_EVENTS and f.age_ms >= MATURE_AGE_MS
-    return Scores(event, session, fast, session + fast, tuple(terms), mature)
+    total = session + fast
+    if f.signs is None or not f.signs.totals[0]:
+        return Scores(event, session, fast, total, tuple(terms), mature)
+    found = epoch.judge(f.signs, f.habit_code)[0]
+    drift = found.drift if f.signs.totals[3] == epoch.ANCHOR_EPOCHS else None
+    return Scores(event, session, fast, total, tuple(terms), mature, found.h, drift, found.q, found.p)
 
 
 _size = itemgetter(1)
@@ -288,13 +324,27 @@ def _rate(z: tuple[int, int, int]) -> int:
 def lesson(f: Features, s: Scores, ce_id: str, learn: bool) -> Lesson:
     """What `observe` shall do about this event; ``learn`` False moves clock, rate and session only."""
     session = min(MAX_SESSION, s.session)
-    return Lesson(f.at_ms, f.epoch if learn else 0, f.keys, f.counters, session, ce_hash(ce_id), learn)
+    mark = epoch.unscored(f.habit_code) if f.signs is None else epoch.judge(f.signs, f.habit_code)[1]
+    return Lesson(
+        f.at_ms,
+        f.epoch if learn else 0,
+        f.keys,
+        f.counters,
+        session,
+        ce_hash(ce_id),
+        learn,
+        f.habit if learn else 0,
+        mark,
+    )
 
 
 def observe(b: Baseline, lesson: Lesson) -> Baseline:
     """The next baseline: what is due at this time matures first, then the event is added."""
     at = max(lesson.at_ms, b.last_ms)
     b = ripened(b, at)
+    if b.habits is NO_HABITS and b.events:
+        b = fitted(b)
+    mark = lesson.mark or epoch.unscored(lesson.keys[0] & 0xFFFF if lesson.keys else 0)
     opened, waiting, number = b.open, b.waiting, b.next_epoch
     refused, skipped = b.refused, b.skipped
     if lesson.learn:
@@ -323,11 +373,15 @@ def observe(b: Baseline, lesson: Lesson) -> Baseline:
         opened,
         waiting,
         b.extra,
+        epoch.observe(b.habits, mark, at, learn=lesson.learn),
     )
 
 
 def take_back(b: Baseline, taught: Taught) -> Baseline:
     """The baseline without what a cancelled event added, where that still waits; otherwise the same one."""
+    if taught.habit:
+        habits = epoch.take_back(b.habits, taught.habit, taught.habit_code)
+        b = b if habits is b.habits else b._replace(habits=habits)
     if taught.epoch and b.open is not None and b.open.number == taught.epoch:
         return b._replace(open=without(b.open, taught.keys, taught.counters))
     if taught.epoch and b.waiting is not None and b.waiting.number == taught.epoch:
@@ -336,12 +390,14 @@ def take_back(b: Baseline, taught: Taught) -> Baseline:
 
 
 _TAUGHT = struct.Struct("<IQQQB")
+_HABIT = struct.Struct("<IH")
 
 
 def taught(lesson: Lesson) -> bytes:
-    """What the receipt carries of a lesson, at most 49 bytes; epoch 0 where nothing was learned."""
+    """What the receipt carries of a lesson, at most 50 bytes; epoch 0 where nothing was learned."""
     keys = b"".join(key.to_bytes(3, "little") for key in lesson.keys)
-    return _TAUGHT.pack(lesson.epoch, *lesson.counters, len(lesson.keys)) + keys
+    habit = _HABIT.pack(lesson.habit, lesson.mark.code) if lesson.habit and lesson.mark else b""
+    return _TAUGHT.pack(lesson.epoch, *lesson.counters, len(lesson.keys)) + keys + habit
 
 
 def taught_from(raw: bytes) -> Taught:
@@ -352,14 +408,15 @@ def taught_from(raw: bytes) -> Taught:
     """
     if len(raw) < _TAUGHT.size:
         raise ValueError(f"taught: expected at least {_TAUGHT.size} bytes, got {len(raw)}")
-    epoch, one, two, three, size = _TAUGHT.unpack_from(raw)
+    number, one, two, three, size = _TAUGHT.unpack_from(raw)
     rest = raw[_TAUGHT.size :]
-    if len(rest) != 3 * size or size > HOUR + 1 or max(one, two, three) > rate.CAP:
-        raise ValueError("taught: expected its keys and nothing else")
-    keys = tuple(int.from_bytes(rest[at : at + 3], "little") for at in range(0, len(rest), 3))
+    if len(rest) - 3 * size not in {0, _HABIT.size} or size > HOUR + 1 or max(one, two, three) > rate.CAP:
+        raise ValueError("taught: expected its keys, an epoch of habits, and nothing else")
+    habit, code = _HABIT.unpack_from(rest, 3 * size) if len(rest) > 3 * size else (0, 0)
+    keys = tuple(int.from_bytes(rest[at : at + 3], "little") for at in range(0, 3 * size, 3))
     if any(key >> 16 > HOUR for key in keys):
         raise ValueError("taught: expected keys of known channels")
-    return Taught(epoch, keys, (one, two, three))
+    return Taught(number, keys, (one, two, three), habit, code)
 
 
 def features_json(f: Features) -> dict[str, Any]:
@@ -376,6 +433,8 @@ def features_json(f: Features) -> dict[str, Any]:
         "session": f.session,
         "matured": f.matured,
         "epoch": f.epoch,
+        "habit": [f.habit, f.habit_code],
+        **({} if f.signs is None else {"signs": _signs_json(f.signs)}),
     }
 
 
@@ -384,6 +443,8 @@ def features_from_json(d: Mapping[str, Any]) -> Features:
     at, gap, age = d["at"]
     hour, count, total = d["hour"]
     one, two, three, four = (None if found is None else Evidence(*found) for found in d["channels"])
+    # Records of the first release have no habits.
+    habit = d.get("habit", (0, d["keys"][0] & 0xFFFF if d["keys"] else 0))
     return Features(
         at_ms=at,
         gap_ms=gap,
@@ -400,7 +461,31 @@ def features_from_json(d: Mapping[str, Any]) -> Features:
         matured=d["matured"],
         age_ms=age,
         epoch=d["epoch"],
+        habit=habit[0],
+        habit_code=habit[1],
+        signs=_signs_from_json(d["signs"]) if "signs" in d else None,
     )
+
+
+def _signs_json(s: epoch.Signs) -> list[Any]:
+    return [
+        list(s.levels), s.r, list(s.totals), list(s.others), int(s.new), s.usual, s.met,
+        [list(window) for window in s.windows], s.before, s.drift, list(s.tails),
+    ]  # fmt: skip
+
+
+def _signs_from_json(d: Sequence[Any]) -> epoch.Signs:
+    levels, r, totals, others, new, usual, met, windows, before, drift, tails = d
+    long, middle, short = (_four(window) for window in windows)
+    return epoch.Signs(
+        _three(levels), r, _four(totals), _three(others), bool(new), usual, met, (long, middle, short), before, drift,
+        tuple(tails),
+    )  # fmt: skip
+
+
+def _four(values: Sequence[int]) -> tuple[int, int, int, int]:
+    one, two, three, four = values
+    return (one, two, three, four)
 
 
 def _three(values: Sequence[int]) -> tuple[int, int, int]:
@@ -419,6 +504,8 @@ def scores_json(s: Scores) -> dict[str, Any]:
         "mature": s.mature,
         "epoch": s.epoch,
         "drift": s.drift,
+        "q": s.q,
+        "p": s.p,
     }
 
 
@@ -432,6 +519,7 @@ def lesson_json(lesson: Lesson) -> dict[str, Any]:
         "session": lesson.session,
         "ce": lesson.ce.hex(),
         "learn": lesson.learn,
+        **({} if lesson.mark is None else {"habit": [lesson.habit, *map(int, lesson.mark)]}),
     }
 
 
@@ -445,4 +533,13 @@ def lesson_from_json(d: Mapping[str, Any]) -> Lesson:
         session=d["session"],
         ce=bytes.fromhex(d["ce"]),
         learn=d["learn"],
+        **_habit_from_json(d),
     )
+
+
+def _habit_from_json(d: Mapping[str, Any]) -> dict[str, Any]:
+    if "habit" not in d:
+        return {}
+    habit, code, value, weight, anchor_value, met, h, rare, alarmed = d["habit"]
+    mark = epoch.Mark(code, value, weight, anchor_value, met, h, bool(rare), bool(alarmed))
+    return {"habit": habit, "mark": mark}

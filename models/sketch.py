@@ -1,8 +1,9 @@
-"""A bounded table of habits: how often, in how many epochs, and in how many of the anchor's an identity did something.
+"""A bounded table of habits: how often, and in how many epochs, an identity did something.
 
-An entry is three levels of logarithmic counters (Morris 1978) that take 18 bits; what rounding would lose is made up for
-by a chance that depends on the value and the epoch alone, so that the same history gives the same table everywhere. The
-codes are stored as Elias (1974) and Fano (1971) do: their upper bytes in unary, their lower bytes as they are.
+An entry is three levels of logarithmic counters (Morris 1978): events, epochs, and epochs of the anchor, in 18 bits.
+What rounding would lose is made up for by a chance that depends on the value and the epoch alone, so that the same
+history gives the same table everywhere. Codes are stored as Elias (1974) and Fano (1971) do: their upper bytes in
+unary, their lower bytes as they are.
 """
 
 from __future__ import annotations

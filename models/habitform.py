@@ -1,0 +1,121 @@
+"""How habits are written into a baseline's section, at most `MAX_HABITS_BYTES`, and read back exactly."""
+
+from __future__ import annotations
+
+import struct
+
+from models.epoch import (
+    ANCHOR_EPOCHS,
+    BLOOM_BITS,
+    EPOCH_EVENTS,
+    MAX_EPOCHS,
+    NO_HABITS,
+    NO_SUB,
+    NOBODY,
+    SUB_EVENTS,
+    SUBS,
+    Habits,
+    Sub,
+)
+from models.profiles import BINS
+from models.sketch import CAPACITY, InvalidSketch, read
+
+_HEAD = struct.Struct("<BHHBIhhBHIqHBiIiIBBB")
+_SUB = struct.Struct("<iHih")
+_WAITS, _ALARMED, _STARTED = 1, 2, 4
+_BLOOM_BYTES = BLOOM_BITS // 8
+_TABLE_BYTES = 1 + (256 + CAPACITY + 7) // 8 + 2 * CAPACITY + (10 * CAPACITY + 7) // 8
+MAX_HABITS_BYTES = (
+    _HEAD.size + BINS + _BLOOM_BYTES + (SUBS + 1) * _SUB.size + 1 + _TABLE_BYTES + 2 * EPOCH_EVENTS + 2 * 13
+)
+
+
+class InvalidHabits(ValueError):
+    """The bytes are not habits; the message names the part and what was expected."""
+
+
+def encode_habits(h: Habits) -> bytes:
+    """The section's content; nothing for an identity that has not acted yet."""
+    if h is NO_HABITS or h == NO_HABITS:
+        return b""
+    size = len(h.codes)
+    started = h.last != NOBODY
+    head = _HEAD.pack(
+        h.epochs, h.events, h.distinct, h.anchor_epochs, h.anchor_day, h.h, h.drift, h.refused, h.notices, h.number,
+        h.first_ms, h.last if started else 0, h.waits * _WAITS | h.alarmed * _ALARMED | started * _STARTED,
+        h.value, h.weight, h.anchor_value, h.met, h.unscored, size, len(h.subs),
+    )  # fmt: skip
+    subs = b"".join([_SUB.pack(s.value, s.weight, s.met, s.h) for s in (*h.subs, h.sub)])
+    masks = h.learn.to_bytes(_mask_bytes(size), "little") + h.rare.to_bytes(_mask_bytes(size), "little")
+    bloom = h.bigrams.to_bytes(_BLOOM_BYTES, "little")
+    codes = struct.pack(f"<{size}H", *h.codes)
+    return b"".join((head, bytes(h.histogram), subs, bytes((h.sub.events,)), masks, bloom, codes, h.table.raw))
+
+
+def _mask_bytes(size: int) -> int:
+    return (size + 7) // 8
+
+
+def decode_habits(raw: bytes, last_ms: int) -> Habits:
+    """Read a section's content; ``last_ms`` is the state's clock, after which nothing can have happened.
+
+    Raises:
+        InvalidHabits: where a part is cut short, out of range, or not in canonical form.
+    """
+    try:
+        habits, end = _decoded(raw)
+    except (struct.error, IndexError) as error:
+        raise InvalidHabits(f"habits: expected all parts ({error})") from error
+    except InvalidSketch as error:
+        raise InvalidHabits(f"habits: table: {error}") from error
+    if end != len(raw) or not _sound(habits, last_ms) or encode_habits(habits) != raw:
+        raise InvalidHabits("habits: expected parts within their bounds that agree, and nothing after them")
+    return habits
+
+
+def _decoded(raw: bytes) -> tuple[Habits, int]:
+    (
+        epochs, events, distinct, anchor_epochs, anchor_day, h, drift, refused, notices, number,
+        first_ms, last, flags, value, weight, anchor_value, met, unscored, size, count,
+    ) = _HEAD.unpack_from(raw)  # fmt: skip
+    at = _HEAD.size + BINS
+    histogram = tuple(raw[_HEAD.size : at])
+    subs: list[Sub] = []
+    for _ in range(min(count, SUBS) + 1):
+        a, b, c, d = _SUB.unpack_from(raw, at)
+        subs.append(Sub(a, b, c, SUB_EVENTS, d))
+        at += _SUB.size
+    opened = subs.pop()._replace(events=raw[at])
+    at += 1
+    masks = _mask_bytes(size)
+    learn, rare = (int.from_bytes(raw[at + n * masks : at + (n + 1) * masks], "little") for n in (0, 1))
+    at += 2 * masks
+    bigrams = int.from_bytes(raw[at : at + _BLOOM_BYTES], "little")
+    at += _BLOOM_BYTES
+    codes = struct.unpack_from(f"<{size}H", raw, at)
+    table, end = read(raw, at + 2 * size)
+    return Habits(
+        epochs, events, distinct, anchor_epochs, anchor_day, table, bigrams, h, drift, refused, notices, number,
+        first_ms, codes, learn, rare, bool(flags & _WAITS), value, weight, anchor_value, met, unscored,
+        bool(flags & _ALARMED), last if flags & _STARTED else NOBODY, tuple(subs), opened, histogram,
+    ), end  # fmt: skip
+
+
+def _sound(h: Habits, last_ms: int) -> bool:
+    """Whether habits could have come about; what they are later used for needs no more than this."""
+    size = len(h.codes)
+    return (
+        h.epochs <= MAX_EPOCHS
+        and h.events <= h.epochs * EPOCH_EVENTS
+        and h.anchor_epochs <= ANCHOR_EPOCHS
+        and (h.epochs > 0 or not h.table.entries)
+        and h.number >= 1
+        and 0 <= h.first_ms <= last_ms
+        and size == (EPOCH_EVENTS if h.waits else min(size, EPOCH_EVENTS - 1))
+        and max(h.learn, h.rare).bit_length() <= size
+        and h.unscored <= size
+        and (size > 0 or (h.value, h.weight, h.anchor_value, h.met, h.first_ms, h.alarmed) == (0, 0, 0, 0, 0, False))
+        and (h.sub.events > 0 or h.sub == NO_SUB)
+        and h.sub.events < SUB_EVENTS
+        and h.drift <= 4 * 1024
+    )
