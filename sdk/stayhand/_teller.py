@@ -17,7 +17,7 @@ from stayhand.wire import Decision, Fallback, Outcome, OutcomeResult
 
 ADOPT_EVERY_MS = 10_000
 RESEND_EVERY_MS = 1_000
-RESEND_MAX = 500
+RESEND_MAX = 2_000
 _log = logging.getLogger("stayhand.spool")
 
 
@@ -121,7 +121,7 @@ class Teller:
         self._resend_at_ms = 0.0
 
     def flush(self) -> None:
-        """Send what is due, oldest first, at most 500 at a time."""
+        """Send what is due, oldest first, at most 2,000 at a time."""
         for entry in self._spool.due()[:RESEND_MAX]:
             self.send(entry)
 
