@@ -29,6 +29,9 @@ class Member:
     ``changes`` counts rebalances: what was polled before one is not this worker's any more after it. ``settled`` says
     that an assignment, be it empty, is in force and taken over; ``taking_over`` that the listener is at it.
 
+    It must be polled all the while: when the session times out, librdkafka forgets the member id but goes on with
+    heartbeats until ``lost`` was called, and a broker that comes back then fences it as a stranger with its own name.
+
     A checkpoint that began before partitions were lost must not be taken for one of the member that joined anew: a
     partition is written for only under the term that was committed for it since it was assigned, and with the group's
     metadata of that assignment.

@@ -165,7 +165,6 @@ class Transactions:
         except KafkaException as error:
             self._abort(error_of(error))
             raise self._faults.translate(error_of(error), "checkpoint") from error
-        self._faults.over()
         return reached
 
     def _produce(
