@@ -11,6 +11,7 @@ from models.event import Features, Scores
 from models.facts import NO_FACTS
 from models.policy import CompiledPack
 from models.prior import Prior
+from models.profiles import Profile
 from schemas.documents import EnforcementPoint, Facts, KillSwitch
 from stayhand.wire import PendingAction
 
@@ -46,13 +47,17 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What holds for everybody, narrowed to one ask: packs, prior, the switch and observe mode that apply to it."""
+    """What holds for everybody, narrowed to one ask: packs, prior, the switch and observe mode that apply to it.
+
+    Without a profile the epoch score and the drift are not ready.
+    """
 
     pack: CompiledPack
     shadow: CompiledPack | None
     prior: Prior
     switch: KillSwitch | None
     observe: bool
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,6 +257,14 @@ def _clipped(value: float) -> float:
 
 def judge(s: Signs, code: int) -> tuple[EpochScores, Mark]:
     """The scores with this event as the last one, and what it adds where it happens."""
+    asked, asked_code, answer = _JUDGED[0]
+    if asked is not s or asked_code != code:
+        answer = _judged(s, code)
+        _JUDGED[0] = (s, code, answer)
+    return answer
+
+
+def _judged(s: Signs, code: int) -> tuple[EpochScores, Mark]:
     value, weight, anchor_value = weigh(s)
     epochs = s.totals[0]
     young = credit(epochs)
@@ -291,6 +299,12 @@ def _filtered(before: int, score: float, part: float) -> int:
     prior = STAYS * was + BEGINS * (1 - was)
     says = max(-SAYS_MOST, min(SAYS_MOST, SAYS * (score - 0.5) * min(1.0, part)))
     return round((log(prior / (1 - prior)) + says) * 1024)
+
+
+# The last answer: the scores of an event are asked for first, and then what it adds.
+_JUDGED: Final[list[tuple[Signs | None, int, tuple[EpochScores, Mark]]]] = [
+    (None, 0, (EpochScores(0, 0, 0, 0), Mark(0, 0, 0, 0, 0, 0, rare=False, alarmed=False)))
+]
 
 
 def unscored(code: int) -> Mark:

@@ -132,6 +132,8 @@ def _score(scene: Scene) -> dict[str, Any]:
         "mature": scores.mature,
         "epoch": _nats(scores.epoch),
         "drift": _nats(scores.drift),
+        "q": _nats(scores.q),
+        "p": _nats(scores.p),
     }
 
 

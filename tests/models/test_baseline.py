@@ -296,7 +296,9 @@ def test_what_has_matured_is_not_taken_back() -> None:
     seen = features(EMPTY, act(), START, PRIOR)
     note = lesson(seen, score(seen), "a", True)
     b = step(observe(EMPTY, note), act(), START + 3 * MATURE_AFTER_MS, "b")
-    assert take_back(b, taught_from(taught(note))) is b
+    after = take_back(b, taught_from(taught(note)))
+    assert after._replace(habits=b.habits) == b
+    assert (b.habits.learn, after.habits.learn) == (0b11, 0b10)
 
 
 def test_taking_back_the_same_event_again_and_again_never_breaks_the_record() -> None:
@@ -410,6 +412,6 @@ def test_a_table_out_of_order_or_with_an_empty_count_is_refused(entries: tuple[i
 
 
 def test_a_table_beyond_its_capacity_is_refused() -> None:
-    table = Table(dict.fromkeys(range(module.CAPACITIES[0] + 1), 1), 97, 97)
+    table = Table(dict.fromkeys(range(97), 1), 97, 97)
     with pytest.raises(InvalidBaseline, match="at most 96"):
         decode(encode(EMPTY._replace(tables=(table, *EMPTY.tables[1:]))))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from models import codes, event, rate, tables
+from models import codes, epoch, event, rate, tables
 from models.baseline import EMPTY, MATURE_AFTER_MS, MAX_SESSION, MAX_TIME_MS, Baseline, decode, encode
 from models.event import (
     MATURE_AGE_MS,
@@ -91,6 +91,22 @@ EVIDENCE = st.builds(
 )
 CODE = st.integers(0, 0xFFFF)
 Z = st.integers(-64 * 1024, 64 * 1024)
+SHARE = st.integers(1, 1_000_000)
+SUM = st.tuples(st.integers(-2_000_000, 2_000_000), *[st.integers(0, 102_400)] * 2, st.integers(0, 99))
+SIGNS = st.builds(
+    epoch.Signs,
+    levels=st.tuples(st.integers(0, 255), st.integers(0, 63), st.integers(0, 15)),
+    r=st.integers(1, 100),
+    totals=st.tuples(st.integers(0, 250), st.integers(0, 25_000), st.integers(0, 65_535), st.integers(0, 50)),
+    others=st.tuples(SHARE, SHARE, SHARE),
+    new=st.booleans(),
+    usual=st.integers(0, 128 * 3_600),
+    met=st.integers(0, 3_600),
+    windows=st.tuples(SUM, SUM, SUM),
+    before=st.integers(-14_000, 9_000),
+    drift=st.integers(-7_000, 2_048),
+    tails=st.tuples(*[st.integers(0, 1_024)] * epoch.BINS),
+)
 FEATURES = st.builds(
     Features,
     at_ms=st.integers(0, MAX_TIME_MS),
@@ -108,6 +124,9 @@ FEATURES = st.builds(
     matured=st.integers(0, (1 << 32) - 1),
     age_ms=st.integers(0, MAX_TIME_MS),
     epoch=st.integers(0, (1 << 32) - 1),
+    habit=st.integers(0, (1 << 32) - 1),
+    habit_code=CODE,
+    signs=st.none() | SIGNS,
 )
 TEXT = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f", exclude_categories=["Cs"]), max_size=128)
 
@@ -124,8 +143,11 @@ def test_scores_are_bounded_whole_and_the_same_each_time(f: Features) -> None:
     assert s.total == s.session + s.rate
     assert [value for _, value in s.terms] == sorted((value for _, value in s.terms), reverse=True)
     assert len({name for name, _ in s.terms}) == len(s.terms)
-    assert s.epoch is None
-    assert s.drift is None
+    ready = f.signs is not None and f.signs.totals[0] > 0
+    assert [value is not None for value in (s.epoch, s.q, s.p)] == [ready] * 3
+    assert (s.drift is not None) == (f.signs is not None and ready and f.signs.totals[3] == epoch.ANCHOR_EPOCHS)
+    assert abs(s.epoch or 0) <= 32 * 1024
+    assert 0 <= (s.p or 0) <= 1024
 
 
 @given(FEATURES)
@@ -186,7 +208,7 @@ def _without(f: Features, term: str) -> Features:
 @given(FEATURES)
 def test_features_pass_through_json_exactly(f: Features) -> None:
     assert features_from_json(json.loads(json.dumps(features_json(f)))) == f
-    assert len(json.dumps(features_json(f), separators=(",", ":"))) <= 640
+    assert len(json.dumps(features_json(f), separators=(",", ":"))) <= 900
 
 
 @given(FEATURES, TEXT, st.booleans())
@@ -196,7 +218,11 @@ def test_lessons_and_receipts_pass_through_storage_exactly(f: Features, ce_id: s
     short = note._replace(keys=(7, 1 << 16 | 9))
     raw = taught(short)
     assert len(raw) <= 64
-    assert taught_from(raw) == (short.epoch, short.keys, short.counters)
+    assert len(taught(note)) <= 64
+    found = taught_from(raw)
+    assert found[:3] == (short.epoch, short.keys, short.counters)
+    assert found.habit == note.habit
+    assert not found.habit or found.habit_code == f.habit_code
     assert note.session <= MAX_SESSION
 
 
