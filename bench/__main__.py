@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from confluent_kafka import KafkaException
 
-from bench import roundtrip, state, throughput
+from bench import detection, roundtrip, state, throughput
 from bench.errors import BenchFailed
 from bench.figures import load, surroundings
 from streams.brokers import BrokerError, broker_from
@@ -29,6 +29,7 @@ class Name(StrEnum):
     ROUNDTRIP = "roundtrip"
     THROUGHPUT = "throughput"
     STATE = "state"
+    DETECTION = "detection"
 
 
 app = typer.Typer(add_completion=False)
@@ -39,11 +40,12 @@ def main(
     name: Annotated[Name, typer.Argument(help="What to measure.")],
     broker: Annotated[str, typer.Option(help="apache, embedded or HOST:PORT; state needs none.")] = "apache",
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
+    chosen: Annotated[str, typer.Option("--set", help="detection: one set of data alone, such as sea.")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="Only show that it works: the figures mean nothing.")] = False,
 ) -> None:
     """Measure Stayhand against the same work without it, in the same run. See docs/measurements.md."""
     try:
-        result = measure(name, broker, quick=quick)
+        result = measure(name, broker, chosen, quick=quick)
     except _FAILURES as error:
         cause = error.args[0].str() if isinstance(error, KafkaException) else error
         say(f"{name}: {cause}")
@@ -51,9 +53,12 @@ def main(
     sys.stdout.write(json.dumps(result, indent=None if as_json else 2) + "\n")
 
 
-def measure(name: Name, broker: str, *, quick: bool) -> dict[str, Any]:
+def measure(name: Name, broker: str, chosen: str = "", *, quick: bool) -> dict[str, Any]:
     """The figures of one measurement, with what must stand beside them."""
-    if name is Name.STATE:
+    if name is Name.DETECTION:
+        around = surroundings("none")
+        figures = detection.run(chosen, say, quick=quick)
+    elif name is Name.STATE:
         around = surroundings("none")
         figures = state.run(state.QUICK if quick else state.Plan(), say)
     else:
