@@ -338,8 +338,12 @@ def readmitted(b: Baseline, f: Features) -> bool:
     return f.at_ms // READMIT_EVERY_MS != b.last_ms // READMIT_EVERY_MS
 
 
-def lesson(f: Features, s: Scores, ce_id: str, learn: bool, usual: bool = True) -> Lesson:
-    """What `observe` shall do about this event; ``learn`` False moves clock, rate and session only."""
+def lesson(f: Features, s: Scores, ce_id: str, learn: bool, usual: bool = True, habit: bool | None = None) -> Lesson:
+    """What `observe` shall do about this event; ``learn`` False moves clock, rate and session only.
+
+    ``habit`` says whether it may become a habit, as it may where it is learned unless that is said: habits have a gate
+    of their own, which an event that the epoch score itself found suspicious must be able to reach.
+    """
     session = min(MAX_SESSION, s.session)
     mark = epoch.unscored(f.habit_code) if f.signs is None else epoch.judge(f.signs, f.habit_code)[1]
     return Lesson(
@@ -351,7 +355,7 @@ def lesson(f: Features, s: Scores, ce_id: str, learn: bool, usual: bool = True) 
         ce_hash(ce_id),
         learn,
         learn and usual,
-        f.habit if learn else 0,
+        f.habit if (learn if habit is None else habit) else 0,
         mark,
     )
 
@@ -362,7 +366,9 @@ def observe(b: Baseline, lesson: Lesson) -> Baseline:
     b = ripened(b, at)
     if b.habits is NO_HABITS and b.events:
         b = fitted(b)
-    mark = lesson.mark or epoch.unscored(lesson.keys[0] & 0xFFFF if lesson.keys else 0)
+    mark, habit = lesson.mark, lesson.habit > 0
+    if mark is None:
+        mark, habit = epoch.unscored(lesson.keys[0] & 0xFFFF if lesson.keys else 0), lesson.learn
     opened, waiting, number = b.open, b.waiting, b.next_epoch
     refused, skipped = b.refused, b.skipped
     if lesson.learn:
@@ -392,7 +398,7 @@ def observe(b: Baseline, lesson: Lesson) -> Baseline:
         opened,
         waiting,
         b.extra,
-        epoch.observe(b.habits, mark, at, learn=lesson.learn),
+        epoch.observe(b.habits, mark, at, learn=habit),
     )
 
 

@@ -111,7 +111,9 @@ def decide(state: State, ask: Ask, world: World) -> Ruling:
     if "repeated" not in used:
         usual = judged.severity <= SLOW and scores.total < world.pack.learn_below
         learn = usual or (_happens(judged) and readmitted(state.baseline, seen))
-        note = lesson(seen, scores, ask.ce_id, learn, usual)
+        # What the epoch score guides may still be a habit: its own gate says so when the epoch closes.
+        habit = learn or (_happens(judged) and scores.total < world.pack.learn_below)
+        note = lesson(seen, scores, ask.ce_id, learn, usual, habit)
         effects.append(Observe(note))
         effects.extend(consequences(ask, judged, used, plan))
         teach = taught(note) if learn else None
