@@ -15,6 +15,7 @@ MAX_CONDITION = 2_048
 MAX_COMPREHENSIONS = 4
 _COMPREHENSION = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _STRING = re.compile(r"""[rR]"[^"\n]*"|[rR]'[^'\n]*'|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
+_NEEDS = re.compile(r"\s*ready\s*\.\s*(epoch|drift)\s*&&")
 # A map is walked in no fixed order, so what builds a list of it could decide differently each time.
 _UNORDERED = re.compile(r"\.\s*(map|filter)\s*\(")
 # No matches(): the library compiles its pattern anew at each evaluation, which took 15 us to 85 ms (for a mere \w{99}).
@@ -44,11 +45,16 @@ class ConditionFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A compiled condition and what it reads: by variable the fields, or None for all of them."""
+    """A compiled condition and what it reads: by variable the fields, or None for all of them.
+
+    ``needs`` is the field of ``ready`` without which it cannot hold, empty where there is none: that is looked at
+    first, for an evaluation takes ten times as long.
+    """
 
     source: str
     program: Any
     reads: tuple[tuple[str, frozenset[str] | None], ...]
+    needs: frozenset[str] = frozenset()
 
     def holds(self, value_of: ValueOf) -> bool:
         """Evaluate over ``value_of(variable, fields)``.
@@ -56,6 +62,8 @@ class Condition:
         Raises:
             ConditionFailed: whatever went wrong; the caller fails closed.
         """
+        if self.needs and not all(value_of("ready", self.needs).values()):
+            return False
         try:
             result = self.program.execute({name: value_of(name, fields) for name, fields in self.reads})
         except (KeyboardInterrupt, SystemExit, MemoryError):
@@ -98,7 +106,7 @@ def compile_condition(
         raise InvalidCondition(f"expected CEL: {_first_line(error)}") from None
     bound = set(_COMPREHENSION.findall(bare))
     _known_functions(program)
-    condition = Condition(source, program, _reads(program, bare, bound, fields))
+    condition = Condition(source, program, _reads(program, bare, bound, fields), _needs(bare))
     _tried(condition, samples)
     return condition
 
@@ -112,6 +120,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
+
+
+def _needs(bare: str) -> frozenset[str]:
+    """What must be ready by the condition's first word, where all else is joined to it with ``&&``."""
+    found = _NEEDS.match(bare)
+    return frozenset({found[1]}) if found and not re.search(r"\|\||\?", bare) else frozenset()
 
 
 def _tried(condition: Condition, samples: Sequence[ValueOf]) -> None:

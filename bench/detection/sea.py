@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from bench.errors import BenchFailed
 from models import epoch
 from models.codes import stable_code
 from models.prior import load_prior
-from models.profiles import Profile, build_profile, counted
+from models.profiles import Counted, Profile, build_profile, counted
 
 USERS, OWN, BLOCK, BLOCKS = 50, 5_000, 100, 100
 STEP_MS, START_MS = 7_000, 1_700_000_000_000
@@ -47,7 +47,7 @@ def run(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
     labels = _labels()
     workers = max(1, min(2, os.cpu_count() or 1))
     # Forked workers would share the threads of whatever else the bench has loaded.
-    with get_context("spawn").Pool(workers, os.nice, (10,)) as pool:
+    with get_context("spawn").Pool(workers, os.nice, (5,)) as pool:
 
         def each(task: Callable[[int], Any]) -> list[Any]:
             return pool.map(task, range(USERS), chunksize=5)
@@ -105,8 +105,12 @@ def histories() -> tuple[tuple[str, ...], ...]:
 
 def profile_without(user: int, salt: int) -> Profile:
     """What the other users' first commands say."""
-    others = (names for other, names in enumerate(histories()) if other != user)
-    return build_profile("sea", [counted(_salted(names[:OWN], salt), epoch.EPOCH_EVENTS) for names in others])
+    return build_profile("sea", [counts for other, counts in enumerate(_counts(salt)) if other != user])
+
+
+@lru_cache(maxsize=1)
+def _counts(salt: int) -> list[Counted]:
+    return [counted(_salted(names[:OWN], salt), epoch.EPOCH_EVENTS) for names in histories()]
 
 
 def _salted(names: Sequence[str], salt: int) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from models.conditions import Condition, ConditionFailed, InvalidCondition, compile_condition, plain
+from models.policy import _FIELDS
+from models.samples import samples
 
 FIELDS: dict[str, frozenset[str] | None] = {"facts": frozenset({"grant", "age"}), "context": None, "point": frozenset()}
 
@@ -74,3 +77,24 @@ def test_text_in_quotes_is_not_taken_for_code() -> None:
 def test_a_whole_number_is_an_integer_however_it_was_written() -> None:
     assert plain({"a": [1.0, 1.5, 2, True, float(2**60)]}) == {"a": [1, 1.5, 2, True, float(2**60)]}
     assert [type(item) for item in plain([1.0, 1.5, True, float(2**60)])] == [int, float, bool, float]
+
+
+@pytest.mark.parametrize(
+    ("source", "needs"),
+    [
+        ("ready.epoch && score.q > -4.9", {"epoch"}),
+        (" ready.drift&&score.drift > 0.0", {"drift"}),
+        ("ready.epoch && score.q > 1.0 || action.impact >= 2", set()),
+        ("ready.epoch && score.q > 1.0 ? true : true", set()),
+        ("!ready.epoch && action.impact >= 2", set()),
+        ("action.impact >= 2 && ready.epoch", set()),
+        ('ready.epoch && action.name == "a||b"', {"epoch"}),
+    ],
+)
+def test_what_must_be_ready_is_looked_at_first_and_changes_no_answer(source: str, needs: set[str]) -> None:
+    full, empty = samples()
+    found = compile_condition(source, _FIELDS)
+    assert found.needs == needs
+    whole = replace(found, needs=frozenset())
+    for scene in (full, empty):
+        assert found.holds(scene.value) == whole.holds(scene.value)
