@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bench.detection import sea
+from bench.detection import cost, sea
 from bench.errors import BenchFailed
 
-SETS: dict[str, Callable[..., dict[str, Any]]] = {"sea": sea.run}
+SETS: dict[str, Callable[..., dict[str, Any]]] = {"sea": sea.run, "cost": cost.run}
 
 
 def run(chosen: str, say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
