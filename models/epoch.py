@@ -189,10 +189,14 @@ def credit(epochs: int) -> float:
 
 def signs(habits: Habits, code: int, profile: Profile) -> Signs:
     """What the habits and the profile say of this code as the next event."""
-    codes = () if habits.waits else habits.codes
     levels = habits.table.entries.get(code, NEVER)
     epochs, last = habits.epochs, habits.last
-    r = codes.count(code) + 1
+    r, usual = habits.codes.count(code) + 1, habits.table.mass(habits.epochs)
+    met = missed(levels[1], epochs) if r == 1 else 0
+    if habits.waits:
+        # What comes after a full epoch that waits is not counted: it weighs as this value did on average in that epoch,
+        # and takes the place of what is usual among so many, so that nothing seems to be missing.
+        r, met = 1 + r // 4, round(usual / EPOCH_EVENTS)
     share, presence = profile.value(code)
     follows = profile.follows(last, code, share)
     subs = habits.subs
@@ -202,8 +206,8 @@ def signs(habits: Habits, code: int, profile: Profile) -> Signs:
         (epochs, habits.events, habits.distinct, habits.anchor_epochs),
         (share, presence, follows),
         follows < COMMON_BIGRAM and not habits.bigrams >> _bit(last, code) & 1,
-        habits.table.mass(epochs),
-        missed(levels[1], epochs) if r == 1 else 0,
+        usual,
+        met,
         _windows(subs, habits.sub),
         subs[0].h if len(subs) == SUBS else _CALM,
         habits.drift,
@@ -404,7 +408,7 @@ def _closed(habits: Habits, at_ms: int) -> Habits:
 def _drifted(habits: Habits) -> Habits:
     """Drift and histogram with the epoch that is about to be learned."""
     absent = _absence(habits.table.mass(habits.epochs), habits.met, EPOCH_EVENTS)
-    step = min(habits.anchor_value / habits.weight + 0.2 * absent, DRIFT_MOST)
+    step = max(-CLIP, min(DRIFT_MOST, habits.anchor_value / habits.weight + 0.2 * absent))
     counts = list(habits.histogram)
     place = min(BINS - 1, max(0, (habits.h >> 10) - LOWEST_BIN))
     counts[place] += 1

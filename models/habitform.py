@@ -22,6 +22,8 @@ from models.sketch import CAPACITY, InvalidSketch, read
 
 _HEAD = struct.Struct("<BHHBIhhBHIqHBiIiIBBB")
 _SUB = struct.Struct("<iHih")
+# The most that the sums over one event can grow by, with room: weight, value, first occurrence.
+_WEIGHT_MOST, _VALUE_MOST, _MET_MOST = 1_024, 64 * 1_024, 8 * 1_024
 _WAITS, _ALARMED, _STARTED = 1, 2, 4
 _BLOOM_BYTES = BLOOM_BITS // 8
 _TABLE_BYTES = 1 + (256 + CAPACITY + 7) // 8 + 2 * CAPACITY + (10 * CAPACITY + 7) // 8
@@ -117,5 +119,16 @@ def _sound(h: Habits, last_ms: int) -> bool:
         and (size > 0 or (h.value, h.weight, h.anchor_value, h.met, h.first_ms, h.alarmed) == (0, 0, 0, 0, 0, False))
         and (h.sub.events > 0 or h.sub == NO_SUB)
         and h.sub.events < SUB_EVENTS
-        and h.drift <= 4 * 1024
+        and abs(h.drift) <= 8 * 1024
+        and max(abs(h.value), abs(h.anchor_value)) <= size * _VALUE_MOST
+        and h.weight <= size * _WEIGHT_MOST
+        and abs(h.met) <= size * _MET_MOST
+        and all(_sound_sub(sub) for sub in (*h.subs, h.sub))
+    )
+
+
+def _sound_sub(sub: Sub) -> bool:
+    most = sub.events
+    return (
+        abs(sub.value) <= most * _VALUE_MOST and sub.weight <= most * _WEIGHT_MOST and abs(sub.met) <= most * _MET_MOST
     )
