@@ -20,7 +20,7 @@ from streams.registry import Registry
 class Outbox:
     """The only way out for a worker's words.
 
-    ``sequence`` is that of the next checkpoint; ``urgent`` says that an answer waits for it. Answers leave by ``flush``:
+    ``sequence`` is that of the next checkpoint; ``urgent``: an answer waits for it. Answers leave by ``flush``:
     at once after a few actions, some at a time out of a large batch, where each would else be a request of its own.
     """
 
