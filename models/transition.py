@@ -55,12 +55,12 @@ from models.facts import (
 )
 from models.given import facts_for, identity_facts, world_facts
 from models.holds import admitted, consequences, planned
-from models.judge import SLOW, judge, judge_answer, obey
+from models.judge import SLOW, Judged, judge, judge_answer, obey
 from models.policy import CompiledPack
 from models.scene import Scene, Used
 from schemas.documents import Approve, Control, Deny, EnforcementPoint, Facts, Import, Reset
 from stayhand import canonical
-from stayhand.wire import OutcomeResult, PendingAction
+from stayhand.wire import OutcomeResult, PendingAction, Verdict
 
 __all__ = [
     "NEW",
@@ -83,8 +83,10 @@ __all__ = [
     "find_hold",
     "redecide",
     "redecide_shadow",
+    "rejudged",
     "report",
     "settle",
+    "verdict_under",
 ]
 
 
@@ -223,12 +225,33 @@ def redecide(record: Mapping[str, Any], pack: CompiledPack) -> bytes:
     """
     if record["decision"]["policy"]["hash"] != pack.hash:
         raise WrongPack(f"policy.hash: expected {pack.hash}, the record has {record['decision']['policy']['hash']}")
+    return canonical.canonical(rejudged(record, pack))
+
+
+def rejudged(record: Mapping[str, Any], pack: CompiledPack) -> dict[str, Any]:
+    """The decision's body that any pack makes of an audit record (kind decision or final): what if it had decided?
+
+    Facts and features are those of the record, so what earlier decisions taught, held and spent is not asked again.
+
+    Raises:
+        KeyError: where the record lacks a part.
+    """
     scene = _recorded(record, pack)
-    if record["kind"] == "final":
-        judged = judge_answer(pack, scene)
-    else:
-        judged = admitted(obey(judge(pack, scene), scene.used["point"]["obligations"]), scene)
-    return canonical.canonical(decision_body(record["decision"]["decision_id"], judged, scene.used, pack))
+    judged = judge_answer(pack, scene) if record["kind"] == "final" else _admitted(pack, scene)
+    return decision_body(record["decision"]["decision_id"], judged, scene.used, pack)
+
+
+def verdict_under(ruling: Ruling, ask: Ask, pack: CompiledPack) -> Verdict:
+    """The verdict that another pack would have given on an ask that was just ruled on, observe mode aside."""
+    name, point = ask.action.action.name, ask.point.point
+    scene = Scene(
+        ask.identity, name, ask.action, ruling.facts, ruling.scores, ruling.features.impact, point, ask.late, pack.lists
+    )
+    return VERDICTS[_admitted(pack, scene).severity]
+
+
+def _admitted(pack: CompiledPack, scene: Scene) -> Judged:
+    return admitted(obey(judge(pack, scene), scene.used["point"]["obligations"]), scene)
 
 
 def redecide_shadow(record: Mapping[str, Any], shadow: CompiledPack) -> dict[str, Any] | None:
@@ -243,9 +266,18 @@ def _recorded(record: Mapping[str, Any], pack: CompiledPack) -> Scene:
         name, action, late, point = used["answer"]["action"], None, False, ""
     else:
         given = record["action"]
-        action = given if isinstance(given, PendingAction) else PendingAction.model_validate(given)
-        name, late, point = action.action.name, record["ask"]["late"], record["ask"]["point"]
+        name = given.action.name if isinstance(given, PendingAction) else given["action"]["name"]
+        action, late, point = _asked(given, name, pack), record["ask"]["late"], record["ask"]["point"]
     return Scene(record["identity"], name, action, used, score(seen), seen.impact, point, late, pack.lists)
+
+
+def _asked(given: PendingAction | Mapping[str, Any], name: str, pack: CompiledPack) -> PendingAction | None:
+    """The action itself, where a condition may look at it: reading it is what takes longest."""
+    if isinstance(given, PendingAction):
+        return given
+    if all(rule.when is None for rule in pack.rules_for(name)):
+        return None
+    return PendingAction.model_validate(given)
 
 
 def _shadowed(shadow: CompiledPack | None, scene: Scene) -> dict[str, Any] | None:
