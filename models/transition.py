@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.ask import NEW, Ask, Ruling, State, World
 from models.baseline import EMPTY, Baseline, InvalidBaseline, decode, remembering, seen_before
@@ -28,6 +28,7 @@ from models.effects import (
     effect_json,
 )
 from models.event import (
+    Scores,
     features,
     features_from_json,
     lesson,
@@ -69,6 +70,7 @@ __all__ = [
     "ControlRefused",
     "Effect",
     "InvalidFacts",
+    "Rejudged",
     "Ruling",
     "State",
     "World",
@@ -225,11 +227,23 @@ def redecide(record: Mapping[str, Any], pack: CompiledPack) -> bytes:
     """
     if record["decision"]["policy"]["hash"] != pack.hash:
         raise WrongPack(f"policy.hash: expected {pack.hash}, the record has {record['decision']['policy']['hash']}")
-    return canonical.canonical(rejudged(record, pack))
+    return canonical.canonical(rejudged(record, pack).decision)
 
 
-def rejudged(record: Mapping[str, Any], pack: CompiledPack) -> dict[str, Any]:
-    """The decision's body that any pack makes of an audit record (kind decision or final): what if it had decided?
+class Rejudged(NamedTuple):
+    """What a pack makes of an audit record.
+
+    The decision's body, the scores as this release computes them, and the ids of the rules whose condition could not be
+    evaluated.
+    """
+
+    decision: dict[str, Any]
+    scores: Scores
+    failed: tuple[str, ...]
+
+
+def rejudged(record: Mapping[str, Any], pack: CompiledPack) -> Rejudged:
+    """What any pack makes of an audit record (kind decision or final): what if it had decided?
 
     Facts and features are those of the record, so what earlier decisions taught, held and spent is not asked again.
 
@@ -238,7 +252,8 @@ def rejudged(record: Mapping[str, Any], pack: CompiledPack) -> dict[str, Any]:
     """
     scene = _recorded(record, pack)
     judged = judge_answer(pack, scene) if record["kind"] == "final" else _admitted(pack, scene)
-    return decision_body(record["decision"]["decision_id"], judged, scene.used, pack)
+    decision = decision_body(record["decision"]["decision_id"], judged, scene.used, pack)
+    return Rejudged(decision, scene.scores, judged.failed)
 
 
 def verdict_under(ruling: Ruling, ask: Ask, pack: CompiledPack) -> Verdict:
