@@ -242,7 +242,8 @@ def example(body: Json, told: Rejudged) -> Json:
         "reasons_recorded": [each["code"] for each in was.get("reasons", ())],
         "reasons": [each["code"] for each in now.get("reasons", ())],
         "total": told.scores.total / 1_024,
-        "why": _why(body, was, now),
+        "says": _says(was, now),
+        "why": in_words(explained(body)),
     }
 
 
@@ -255,14 +256,13 @@ def subject_matter(body: Json) -> tuple[str, str]:
     return action["name"], f"{resource['type']}:{resource['id']}"
 
 
-def _why(body: Json, was: Json, now: Json) -> str:
-    """The reasons that the pack adds or drops, then what its score is made of."""
+def _says(was: Json, now: Json) -> str:
+    """The reasons that the pack adds, and the codes of those that it drops."""
     old, new = was.get("reasons", ()), now.get("reasons", ())
     had, has = {each["code"] for each in old}, {each["code"] for each in new}
     added = " ".join(each["message"] for each in new if each["code"] not in had)
     dropped = ", ".join(each["code"] for each in old if each["code"] not in has)
-    parts = [added, dropped and f"No longer: {dropped}.", in_words(explained(body))]
-    return " ".join(part for part in parts if part)
+    return " ".join(part for part in (added, dropped and f"No longer: {dropped}.") if part)
 
 
 def _severity(decision: Json) -> int:
