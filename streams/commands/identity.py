@@ -18,6 +18,7 @@ from streams.audit import AuditEntry
 from streams.commands import _changes, _kafka, _values
 from streams.commands._session import Refused, Session, command, shown, table
 from streams.commands._values import DEFAULT_WAIT, Identity, Wait, WaitFor, Why
+from streams.commands.explain import why
 from streams.record import CorruptRecord, Source
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="What is known of an identity.")
@@ -139,6 +140,7 @@ def decision_json(entry: AuditEntry) -> Json:
         "resource": ":".join((action.get("resource") or {}).get(part, "") for part in ("type", "id")),
         "total": ((body.get("scores") or {}).get("total") or 0) / SCALE,
         "reasons": [reason["code"] for reason in decision.get("reasons", [])],
+        "why": [each["text"] for each in why(body, most=1)],
     }
 
 
@@ -154,9 +156,10 @@ def _page(data: Json) -> RenderableType:
             each["resource"],
             f"{each['total']:.1f}",
             " ".join(each["reasons"]),
+            "; ".join(each["why"]) if each["reasons"] else "",
             each["decision_id"],
         )
         for each in data["decisions"]
     ]
-    columns = ("at", "verdict", "action", "resource", "score", "reasons", "decision id")
+    columns = ("at", "verdict", "action", "resource", "score", "reasons", "most of it", "decision id")
     return Group(table("", "", rows=rows), "", table(*columns, rows=history))
