@@ -1,20 +1,22 @@
-"""The blast-radius guard through crashes, zombies and moves: what it counted is lost with no worker and by no schedule."""
+"""The blast-radius guard through crashes, zombies and moves: what it counted is never lost, whatever the schedule."""
 
 from __future__ import annotations
 
 import os
 import random
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import pytest
 
 from models.policy import CompiledPack, compile_pack
 from models.transition import redecide, rejudged
 from schemas.documents import ActivePolicy, PackDocument
-from streams import blast
+from streams import blast, takeover
 from streams.answers import decision_bytes
 from streams.audit import AuditEntry
 from streams.blast import Guard, Trial
+from streams.checkpoint import Checkpointer
 from tests.simulation import laws
 from tests.simulation import world as simulated
 from tests.simulation.world import Plan, World
@@ -89,8 +91,6 @@ def check(run: World) -> Guard:
             assert body["guard"] == blast.guard_json(guard)
         assert body["kind"] != "returned" or guard.returned
     assert returns <= 1
-    committed = run.kafka.committed[0].guard
-    assert committed == guard
     return guard
 
 
@@ -105,11 +105,12 @@ def step(entry: AuditEntry, guard: Guard, trial: Trial) -> Guard:
     return after
 
 
-def run(seed: int, plan: Plan) -> Guard:
+def run(seed: int, plan: Plan) -> tuple[Guard, Guard]:
+    """The guard that is committed at the end, and the one that the audit leads to."""
     world = Guarded(seed, plan)
     try:
         world.run()
-        return check(world)
+        return world.kafka.committed[0].guard, check(world)
     finally:
         world.finish()
 
@@ -119,7 +120,9 @@ def test_every_decision_names_the_pack_that_the_count_before_it_leaves_in_force(
     ends = set()
     for seed in range(shard, SCHEDULES, SHARDS):
         try:
-            ends.add(run(seed, plan_of(seed)).state)
+            committed, guard = run(seed, plan_of(seed))
+            assert committed == guard
+            ends.add(guard.state)
         except BaseException as error:
             error.add_note(f"seed {seed}")
             raise
@@ -146,3 +149,28 @@ def test_a_pack_that_blocks_too_much_returns_and_says_so_once() -> None:
     assert verdicts == ["block"] * 3 + ["permit"] * 6
     shadows = [entry.body["shadow"]["verdict"] for entry in history if entry.body.get("shadow")]
     assert shadows == ["block"] * 6
+
+
+def commits_forget_the_guard(patch: pytest.MonkeyPatch) -> None:
+    real = Checkpointer._position
+    patch.setattr(Checkpointer, "_position", lambda self, part: replace(real(self, part), guard=blast.NO_GUARD))
+
+
+def recovery_forgets_the_guard(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(takeover.blast, "recorded", lambda _body, guard: guard)
+
+
+@pytest.mark.parametrize("ablation", [commits_forget_the_guard, recovery_forgets_the_guard])
+def test_both_places_where_the_count_is_kept_are_needed(
+    ablation: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ablation(monkeypatch)
+    assert any(breaks(seed) for seed in range(400)), "no schedule needed this"
+
+
+def breaks(seed: int) -> bool:
+    try:
+        run(seed, Plan([("read.thing", "")] * 5 + [("write.thing", "")] * 3, [], crashes=2, moves=2))
+    except AssertionError:
+        return True
+    return False
