@@ -118,14 +118,17 @@ def rollback(
     wait: Wait = True,
     wait_for: WaitFor = DEFAULT_WAIT,
 ) -> None:
-    """Let the pack decide that decided before the last activation, unguarded: a way back is not held up."""
+    """Let the pack decide that decided before the last activation, unguarded: a way back is not held up.
+
+    A pack that returned to shadow is not kept as one to roll back to.
+    """
     now = _policy(session)
     if now is None or now.previous is None:
         raise Refused("no earlier pack to roll back to: `policy list` shows those that are published")
     back = ActivePolicy(
         active=now.previous,
         shadow=now.shadow,
-        previous=now.active,
+        previous=None if _returned(session, now) else now.active,
         activation=_changes.new_id(),
         cap_percent=100,
         by=session.by,
@@ -190,9 +193,13 @@ def _activated(session: Session, pack_hash: str, why: str, cap_percent: int, win
     )
     if now is None:
         return new
-    returned = any(each["state"] == "returned" for each in guards_of(session, now).values())
-    previous = now.previous if returned or now.active == pack_hash else now.active
+    previous = now.previous if now.active == pack_hash or _returned(session, now) else now.active
     return new.model_copy(update={"shadow": None if now.shadow == pack_hash else now.shadow, "previous": previous})
+
+
+def _returned(session: Session, now: ActivePolicy) -> bool:
+    """Whether the active pack returned to shadow somewhere, so that the one before it decides there."""
+    return any(each["state"] == "returned" for each in guards_of(session, now).values())
 
 
 def guards_of(session: Session, now: ActivePolicy) -> dict[int, dict[str, Any]]:
