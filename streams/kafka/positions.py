@@ -13,15 +13,19 @@ _SEPARATOR = "|"
 
 
 def encode(position: Position) -> str:
-    """``worker|term|audit_next|audit_term|guard``; Kafka allows 4,096 bytes (``offset.metadata.max.bytes``)."""
-    parts = (position.worker, position.term, position.audit_next, position.audit_term, blast.encode(position.guard))
-    return _SEPARATOR.join(map(str, parts))
+    """``worker|term|audit_next|audit_term``, and ``|guard`` where a policy is or was on trial.
+
+    Kafka allows 4,096 bytes (``offset.metadata.max.bytes``).
+    """
+    parts = [position.worker, position.term, position.audit_next, position.audit_term]
+    guard = [] if position.guard == blast.NO_GUARD else [blast.encode(position.guard)]
+    return _SEPARATOR.join(map(str, [*parts, *guard]))
 
 
 def decode(actions_next: int, controls_next: int, metadata: str | None) -> Position:
     """The position that was committed; offsets below 0 mean that there is none.
 
-    Metadata without a guard, as the first release wrote it, has counted nothing.
+    Metadata without a guard has counted nothing.
 
     Raises:
         KafkaFailed: somebody else wrote this metadata.
@@ -45,7 +49,7 @@ def decode(actions_next: int, controls_next: int, metadata: str | None) -> Posit
             guard=blast.decode(guard) if guarded else blast.NO_GUARD,
         )
     except ValueError as error:
-        expected = "worker|term|audit_next|audit_term|guard"
+        expected = "worker|term|audit_next|audit_term[|guard]"
         raise KafkaFailed(f"commit metadata {metadata[:64]!r}: expected {expected}") from error
 
 
