@@ -142,6 +142,8 @@ class Registry:
         if isinstance(document, PackDocument):
             if self._active is not None and document.hash == self._active.hash:
                 raise InvalidGlobal(key, "value", "expected a pack that is not in force")
+            if self.trial is not None and document.hash == self.trial.before.hash:
+                raise InvalidGlobal(key, "value", "expected a pack to which no new one may have to give way")
             del self._packs[document.hash]
         elif isinstance(document, EnforcementPoint):
             del self._points[document.point]

@@ -170,7 +170,8 @@ class Tally:
         first, rescored, late = body["kind"] == "decision", told.scores.total != body["scores"]["total"], ask["late"]
         self.rescored += rescored
         self.unfaithful += was["policy"]["hash"] == self.pack.hash and was != now
-        self.failed.update(told.failed)
+        if told.failed:
+            self.failed.update(told.failed)
         _codes(self.codes_before, was)
         _codes(self.codes_after, now)
         (self.matrix if first else self.finals)[before][after] += 1

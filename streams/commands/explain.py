@@ -127,9 +127,15 @@ def _summary(data: Json, same: bool | None) -> list[tuple[str, str]]:
         ("audit", f"partition {data['partition']}, offset {data['offset']}, term {data['term']}, by {data['worker']}"),
         ("outcome", " ".join(each["result"] for each in data["outcomes"]) or "not reported"),
     ]
+    if guard := data.get("guard"):
+        rows.append(("policy change", f"{guard['state']}: {guard['decided']} asks decided, {_beyond(guard)}"))
     if same is not None:
         rows.append(("decided again", "the same bytes" if same else "OTHER BYTES"))
     return rows
+
+
+def _beyond(guard: Json) -> str:
+    return f"{guard['blocks']} blocked by the new pack, {guard['blocks_before']} by the one before"
 
 
 def _would(decision: Json) -> str:

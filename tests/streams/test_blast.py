@@ -1,5 +1,6 @@
 """The blast-radius guard: how many more may be blocked, when a pack returns, and that nothing of it is forgotten."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from models.transition import NEW as FRESH
 from models.transition import decide, verdict_under
 from schemas.documents import ActivePolicy, GuardRecord, PackDocument
 from streams.blast import NO_GUARD, Guard, Trial, counted, decode, encode, guard_json, opened, recorded
-from streams.registry import Registry
+from streams.registry import InvalidGlobal, Registry
 from tests.models import asks
 
 NEW, OLD = asks.pack(), asks.default_pack()
@@ -121,6 +122,15 @@ def test_without_a_pack_before_or_with_a_cap_of_100_nothing_is_on_trial():
 def test_the_first_activation_is_on_trial_against_the_pack_that_ships():
     trial = registry(None, default=OLD).trial
     assert (trial.before.hash, trial.activation) == (OLD.hash, NEW.hash[:32])
+
+
+def test_the_pack_before_cannot_be_taken_away_while_the_new_one_may_return():
+    made = registry(BEFORE.hash, activation="ab")
+    with pytest.raises(InvalidGlobal, match="give way"):
+        made.apply(f"pack/{BEFORE.hash}", None, 3)
+    assert made.trial is not None
+    unguarded = registry(BEFORE.hash, cap_percent=100)
+    assert unguarded.apply(f"pack/{BEFORE.hash}", None, 3)
 
 
 def test_a_change_of_the_shadow_alone_goes_on_with_the_same_trial():
