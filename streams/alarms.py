@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
+from models.event import HARMFUL
+from models.policy import CompiledPack
+
 Json = dict[str, Any]
 IDENTITIES_MAX = 50_000
 # 95 %, one-sided: an identity is called above its target when chance alone would rarely bring so many alarms.
@@ -39,9 +42,9 @@ class Rate:
 class Alarms:
     """Rates by identity, from audit records; beyond ``most`` identities those with the fewest alarms are forgotten."""
 
-    def __init__(self, lowest: Callable[[str], int | None], most: int = IDENTITIES_MAX) -> None:
-        """``lowest(hash)`` is where a pack's first band begins (1/1024; 0: it has none), None for an unknown pack."""
-        self._lowest, self._most = lowest, most
+    def __init__(self, packs: Callable[[str], CompiledPack | None], most: int = IDENTITIES_MAX) -> None:
+        """``packs(hash)`` is the pack that decided, None where it is not known."""
+        self._packs, self._most = packs, most
         self.all, self.unknown, self.forgotten = Rate(), 0, False
         self.rates: dict[str, Rate] = {}
 
@@ -49,11 +52,11 @@ class Alarms:
         """Take one record in; only first decisions count, and only their score: what a rule asked for is no alarm."""
         if body["kind"] != "decision":
             return
-        lowest = self._lowest(body["decision"]["policy"]["hash"])
-        if lowest is None:
+        pack = self._packs(body["decision"]["policy"]["hash"])
+        if pack is None:
             self.unknown += 1
             return
-        alarm = 0 < lowest <= body["scores"]["total"]
+        alarm = reaches(pack, body)
         for rate in (self.all, self._of(body["identity"])):
             rate.decisions += 1
             rate.alarms += alarm
@@ -74,6 +77,15 @@ class Alarms:
                 self.rates, self.forgotten = dict(kept), True
             rate = self.rates[identity] = Rate()
         return rate
+
+
+def reaches(pack: CompiledPack, body: Json) -> bool:
+    """Whether a decision's score alone reaches a band of this pack."""
+    if not pack.bands:
+        return False
+    first = pack.bands[-1]
+    at: int = first.harmful_at if body["features"]["impact"] >= HARMFUL else first.at
+    return bool(body["scores"]["total"] >= at)
 
 
 def rate_json(rate: Rate, target_percent: float) -> Json:

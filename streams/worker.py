@@ -17,7 +17,7 @@ from streams.limits import Limiter
 from streams.observer import Observer, Silent
 from streams.outbox import Outbox
 from streams.ownership import Ownership
-from streams.ports import Batch, Clock, KafkaFailed, Log, Record, Store
+from streams.ports import Batch, Clock, Fenced, KafkaFailed, Log, Record, Store
 from streams.reading import Reader, Refusal
 from streams.registry import Registry
 from streams.takeover import Gap, TakeOver
@@ -121,7 +121,11 @@ class Worker:
     def lost(self, partitions: Sequence[int]) -> None:
         """Let go without a word: somebody else owns them. A checkpoint under way is refused, or was in time."""
         _LOG.warning("partitions lost", partitions=list(partitions))
-        self._collect(wait=True)
+        try:
+            self._collect(wait=True)
+        except Fenced:
+            # Nothing of it was written; whoever owns the partition now finds its records in the audit.
+            self._under_way = None
         self._let_go(partitions)
 
     def _own(self, partition: int) -> int:

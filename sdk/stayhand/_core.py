@@ -6,31 +6,27 @@ import logging
 import math
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from pydantic import ValidationError
-
 from stayhand._breaker import Breaker
+from stayhand._clock import monotonic_ms, now_ms
 from stayhand._config import GuardConfig
 from stayhand._envelope import Envelopes, Unreadable, Unverified, check_traceparent, new_id
 from stayhand._fallback import Cause, LocalRule, Memory, Ruling, closed, rule
 from stayhand._prepare import ActionLike, Arguments, Prepared, prepare
-from stayhand._spool import Entry, Spool, SpoolRefused
-from stayhand._transport import Outgoing, RawHeaders, Transport
+from stayhand._spool import Spool
+from stayhand._teller import Teller
+from stayhand._transport import RawHeaders, Transport
 from stayhand.errors import GuardClosed, InvalidAction, Rejected, Unavailable
 from stayhand.identity import parse_identity
 from stayhand.secrets import Scanner
-from stayhand.wire import Approval, Decision, Fallback, FallbackMode, Outcome, OutcomeResult, Rejection
+from stayhand.wire import Approval, Decision, Fallback, FallbackMode, OutcomeResult, Rejection
 
 LATE_MAX = 4_096
 HOLD_GRACE_MS = 5_000
-ADOPT_EVERY_MS = 10_000
-RESEND_EVERY_MS = 1_000
-RESEND_MAX = 500
 UNREADABLE = Rejection(code="unreadable-answer", message="This version cannot read the gate's answer.")
 _log = logging.getLogger("stayhand.guard")
 
@@ -107,22 +103,20 @@ class Core(Generic[_M]):
         self._scanner = Scanner(config.key_bytes or os.urandom(32))
         self._breaker = Breaker(config.breaker_timeouts)
         self._memory = Memory()
-        self._spool = Spool(config.spool_dir, config.prefix, config.point, config.spool_bytes_max)
+        spool = Spool(config.spool_dir, config.prefix, config.point, config.spool_bytes_max)
+        self._teller = Teller(spool, self._envelopes, transport, self._count)
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._asks: dict[bytes, Ask[_M]] = {}
         self._holds: dict[str, Ask[_M]] = {}
         self._waiting: list[Ask[_M]] = []
         self._late: dict[bytes, Ask[_M]] = {}
-        self._sending: set[str] = set()
         self._counts: Counter[str] = Counter()
         self._ready = threading.Event()
         self._owner = os.getpid()
         self._closed = False
         self._active = 0
         self._contact_at_ms = 0.0
-        self._adopt_at_ms = 0.0
-        self._resend_at_ms = 0.0
         if config.unsigned:
             _log.warning("this guard runs unsigned: anybody who can write to Kafka can answer it")
         transport.start(self)
@@ -146,7 +140,7 @@ class Core(Generic[_M]):
     @property
     def spooled(self) -> int:
         """How many entries Kafka must still hear."""
-        return len(self._spool)
+        return len(self._teller)
 
     def wait_ready(self, timeout_ms: int) -> bool:
         """Whether the reply position is fixed, after at most this long."""
@@ -276,16 +270,7 @@ class Core(Generic[_M]):
 
     def acted(self, identity: str, decision: Decision) -> str:
         """Keep a permit that is about to be used until Kafka has its outcome; its entry id, empty where none is due."""
-        if not decision.receipt:
-            return ""
-        entry = Entry(new_id(), "permit", identity, now_ms(), decision.decision_id, decision.receipt)
-        try:
-            self._spool.put(entry)
-        except SpoolRefused as error:
-            self._count("unspooled")
-            _log.error("a permit is used without a local record of it: %s", error)
-            return ""
-        return entry.entry_id
+        return self._teller.permit(identity, decision)
 
     def outcome(self, action: ActionLike | str, decision: Decision, result: OutcomeResult) -> None:
         """Tell what became of an action that the caller carried out by itself.
@@ -308,23 +293,12 @@ class Core(Generic[_M]):
 
     def report(self, entry_id: str, result: OutcomeResult) -> None:
         """Tell what became of a permit, once; it is sent now, and again until Kafka has it."""
-        if not entry_id or self._owner != os.getpid():
-            return
-        try:
-            entry = self._spool.finish(entry_id, result)
-        except SpoolRefused as error:
-            _log.warning("an outcome is kept in memory alone: %s", error)
-            return
-        if entry is not None:
-            self._deliver(entry)
+        if self._owner == os.getpid():
+            self._teller.outcome(entry_id, result)
 
     def sync(self) -> None:
         """Make what was spooled survive a crash of the machine."""
-        try:
-            self._spool.sync()
-        except SpoolRefused as error:
-            self._count("unspooled")
-            _log.error("%s", error)
+        self._teller.sync()
 
     def close(self, timeout_ms: int) -> None:
         """Resolve what is pending by its fallback, deliver what can be, keep the rest. Idempotent."""
@@ -344,15 +318,14 @@ class Core(Generic[_M]):
             ask.mailbox.put(Lost("unavailable"))
         with self._idle:
             self._idle.wait_for(lambda: self._active == 0, timeout_ms / 1000)
-        if self._ready.is_set():
-            self._flush()
+        self._teller.flush()
         self._transport.close(timeout_ms)
-        self._spool.close()
+        self._teller.close()
 
     def disown(self) -> None:
         """In a forked child: let go of what is the parent's; takes no lock."""
         self._transport.abandon()
-        self._spool.abandon()
+        self._teller.abandon()
 
     def ready(self) -> None:
         """The transport can carry asks: send those that waited for it and have time left."""
@@ -389,19 +362,15 @@ class Core(Generic[_M]):
 
     def tick(self) -> None:
         """House-keeping: signs of life, what must be sent again, what a dead process left, holds that ended."""
-        now = monotonic_ms()
         if self._breaker.unreachable and self._ready.is_set() and self._transport.reachable():
             self._breaker.reached()
-            self._resend_at_ms = now
+            self._teller.hurry()
         self._forget_holds()
         if self._closed:
             return
-        self.sync()
+        self._teller.sync()
         if self._ready.is_set() and not self._breaker.unreachable:
-            self._adopt(now)
-            if now >= self._resend_at_ms:
-                self._resend_at_ms = now + RESEND_EVERY_MS
-                self._flush()
+            self._teller.tick()
 
     def _deadline(self, deadline_ms: int | None) -> int:
         if deadline_ms is None:
@@ -498,62 +467,14 @@ class Core(Generic[_M]):
             at_ms=now_ms(),
             action_digest=prepared.digest,
         )
-        entry = Entry(new_id(), "fallback", prepared.identity, claim.at_ms, value=claim.model_dump(mode="json"))
         self._count("fallbacks")
-        ask.fell_closed = ruling.verdict == "block"
-        try:
-            self._spool.put(entry)
-        except SpoolRefused as error:
-            self._count("unspooled")
-            _log.error("a fallback is not recorded, so it is closed: %s", error)
-            ask.fell_closed = True
-            return closed(cause).decision(entry.entry_id), False
+        entry = self._teller.fallback(prepared.identity, claim, new_id())
+        ask.fell_closed = entry is None or ruling.verdict == "block"
+        if entry is None:
+            return closed(cause).decision(new_id()), False
         if not self._breaker.unreachable:
-            self._deliver(entry)
+            self._teller.send(entry)
         return ruling.decision(entry.entry_id), ruling.verdict != "block"
-
-    def _adopt(self, now: float) -> None:
-        if now < self._adopt_at_ms:
-            return
-        self._adopt_at_ms = now + ADOPT_EVERY_MS
-        adopted = self._spool.adopt()
-        if adopted:
-            self._resend_at_ms = now
-            _log.info("%d entries of a process that ended are delivered now", adopted)
-
-    def _flush(self) -> None:
-        for entry in self._spool.due()[:RESEND_MAX]:
-            self._deliver(entry)
-
-    def _deliver(self, entry: Entry) -> None:
-        with self._lock:
-            if not self._ready.is_set() or entry.entry_id in self._sending:
-                return
-            self._sending.add(entry.entry_id)
-
-        def delivered(error: str | None) -> None:
-            with self._lock:
-                self._sending.discard(entry.entry_id)
-            if error is None:
-                self._spool.done(entry.entry_id)
-                self._count("delivered")
-
-        try:
-            self._transport.send(self._outgoing(entry), delivered)
-        except Unavailable as error:
-            delivered(str(error))
-        except ValidationError:
-            _log.error("%s in the spool breaks the contract of this version; it is dropped", entry.entry_id)
-            delivered(None)
-
-    def _outgoing(self, entry: Entry) -> Outgoing:
-        if entry.kind == "fallback":
-            claim = Fallback.model_validate(entry.value)
-            return self._envelopes.fallback(entry.key, claim.model_dump_json().encode(), entry.entry_id)
-        outcome = Outcome.model_validate(
-            {"receipt": entry.receipt, "decision_id": entry.decision_id, "result": entry.result}
-        )
-        return self._envelopes.outcome(entry.key, outcome.model_dump_json().encode(), entry.entry_id)
 
     def _forget_holds(self) -> None:
         with self._lock:
@@ -579,16 +500,6 @@ class Core(Generic[_M]):
     def _count(self, name: str) -> None:
         with self._lock:
             self._counts[name] += 1
-
-
-def monotonic_ms() -> float:
-    """Milliseconds that only go forward."""
-    return time.monotonic() * 1000
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 def _held_until(decision: Decision) -> int:

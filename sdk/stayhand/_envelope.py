@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
-import uuid
 
 from pydantic import ValidationError
 
@@ -40,7 +40,7 @@ class Unreadable(Exception):
 
 def new_id() -> str:
     """32 random hexadecimal digits."""
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 def check_traceparent(text: str) -> None:

@@ -136,6 +136,10 @@ class Spool:
         with self._lock:
             return [entry for entry in self._entries.values() if entry.due]
 
+    def __contains__(self, entry_id: str) -> bool:
+        """Whether Kafka must still hear this entry."""
+        return entry_id in self._entries
+
     def __len__(self) -> int:
         """How many entries are kept, due or not."""
         return len(self._entries)

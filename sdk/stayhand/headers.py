@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 TYPE_PENDING = "stayhand.action.pending.v1"
 TYPE_OUTCOME = "stayhand.action.outcome.v1"
@@ -188,8 +189,13 @@ def unique(raw: Iterable[tuple[str, bytes | None]]) -> dict[str, bytes]:
 
 def rfc3339(timestamp_ms: int) -> str:
     """Milliseconds since 1970 as RFC 3339 in UTC, such as ``2026-11-25T12:00:00.123Z``."""
-    moment = datetime.fromtimestamp(timestamp_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{timestamp_ms % 1000:03d}Z"
+    seconds, milliseconds = divmod(timestamp_ms, 1000)
+    return f"{_to_the_second(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _to_the_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def parse_rfc3339(text: str) -> int:

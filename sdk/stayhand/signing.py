@@ -42,14 +42,8 @@ def receipt_key(master: bytes) -> bytes:
 
 def frame(fields: Sequence[bytes | None]) -> bytes:
     """Each field behind its length (4 bytes, big-endian); an absent field is not an empty one."""
-    parts: list[bytes] = []
-    for field in fields:
-        if field is None:
-            parts.append(_ABSENT)
-        else:
-            parts.append(_LENGTH.pack(len(field)))
-            parts.append(field)
-    return b"".join(parts)
+    length = _LENGTH.pack
+    return b"".join([_ABSENT if field is None else length(len(field)) + field for field in fields])
 
 
 def sign(key: bytes, fields: Sequence[bytes | None]) -> bytes:

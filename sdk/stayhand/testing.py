@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from stayhand._aio import AsyncGuard
+from stayhand._clock import now_ms
 from stayhand._config import GuardConfig
-from stayhand._core import now_ms
 from stayhand._envelope import new_id
 from stayhand._guard import Guard
 from stayhand._transport import Delivered, Outgoing, ReplyAddress, Sink

@@ -49,14 +49,14 @@ class Subject(_Wire):
 
     type: Annotated[str, Field(min_length=1, max_length=32)]
     id: Annotated[str, Field(min_length=1, max_length=256)]
-    properties: Properties = {}
+    properties: Properties = Field(default_factory=dict)
 
 
 class Action(_Wire):
     """What is about to be done (AuthZEN section 5.3); the family is the name up to its first ``:``, ``.`` or ``/``."""
 
     name: Name
-    properties: Properties = {}
+    properties: Properties = Field(default_factory=dict)
 
 
 class Resource(_Wire):
@@ -64,7 +64,7 @@ class Resource(_Wire):
 
     type: Name
     id: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]+$")]
-    properties: Properties = {}
+    properties: Properties = Field(default_factory=dict)
 
 
 class SecretMatch(_Wire):
@@ -102,7 +102,7 @@ class PendingAction(_Wire):
     subject: Subject
     action: Action
     resource: Resource
-    context: Context = Context()
+    context: Context = Field(default_factory=Context)
 
     @property
     def identity(self) -> str:

@@ -76,13 +76,16 @@ def _replayed(session: Session, entry: AuditEntry) -> bool:
     from models.policy import compile_pack  # noqa: PLC0415 - only --replay needs the policy engine
     from models.transition import redecide  # noqa: PLC0415
     from streams.answers import decision_bytes  # noqa: PLC0415
+    from streams.shipped import shipped_pack  # noqa: PLC0415
 
     decision = entry.body["decision"]
     pack_hash = decision["policy"]["hash"]
     published = _changes.entries(session, "pack", PackDocument).get(pack_hash)
-    if published is None:
+    if published is not None:
+        pack = compile_pack(published.source)
+    elif (pack := shipped_pack()).hash != pack_hash:
         raise Refused(f"pack {pack_hash} is no longer in {session.topic('global')}: it cannot be replayed")
-    return redecide(entry.body, compile_pack(published.source)) == decision_bytes(decision)
+    return redecide(entry.body, pack) == decision_bytes(decision)
 
 
 def why(body: Json, most: int = 5) -> list[Json]:

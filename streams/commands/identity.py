@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 
 from models import baseline
 from models.baseline import CHANNELS, Baseline
-from models.policy import compile_pack
+from models.policy import CompiledPack, compile_pack
 from models.transition import decode_facts
 from schemas.documents import Facts, PackDocument, Reset
 from stayhand.headers import rfc3339
@@ -72,7 +72,7 @@ def alarms_(
     """Show which identities' scores reach a band more often than they should, whatever the rules say."""
     at_ms = _values.now_ms() - _values.duration_ms(since, "--since")
     partitions = range(_kafka.partitions_of(session, "audit"))
-    counted = Alarms(_lowest(session))
+    counted = Alarms(_packs(session))
     for entry in _kafka.effective(session, _kafka.since(session, partitions, at_ms)):
         counted.add(entry.body)
     found = [{"identity": name, **rate_json(rate, target)} for name, rate in counted.top(top)]
@@ -105,27 +105,27 @@ def reset(
 
 def _alarms_of(session: Session, recent: list[AuditEntry], target: float) -> Json | None:
     """The rate of one identity's decisions; None where none was looked for or found."""
-    counted = Alarms(_lowest(session))
+    counted = Alarms(_packs(session))
     for entry in recent:
         counted.add(entry.body)
     return rate_json(counted.all, target) if counted.all.decisions else None
 
 
-def _lowest(session: Session) -> Callable[[str], int | None]:
-    """Where each published pack's first band begins; each pack is read when it is first asked for."""
+def _packs(session: Session) -> Callable[[str], CompiledPack | None]:
+    """The published packs by hash; each is compiled when it is first asked for."""
 
     @cache
     def published() -> dict[str, PackDocument]:
         return _changes.entries(session, "pack", PackDocument)
 
     @cache
-    def lowest(pack_hash: str) -> int | None:
+    def known(pack_hash: str) -> CompiledPack | None:
         if pack_hash == shipped_pack().hash:
-            return shipped_pack().lowest
+            return shipped_pack()
         found = published().get(pack_hash)
-        return None if found is None else compile_pack(found.source).lowest
+        return None if found is None else compile_pack(found.source)
 
-    return lowest
+    return known
 
 
 def _alarms_page(data: Json) -> RenderableType:

@@ -147,8 +147,9 @@ FLEET: tuple[Worker, ...] = (
 
 THIEF_SOURCE = "203.0.113.66"
 THIEF_CLIENT = "python-requests/2.32"
-# Who am I, what is there, how do I stay, what can I take: the order in which stolen keys are used.
+# Does it work, who am I, what is there, how do I stay, what can I take: the order in which stolen keys are used.
 THEFT = _job(
+    "repo.clone repo acme/web",
     "sts:GetCallerIdentity service sts",
     "iam:ListAttachedUserPolicies iam-user ci-web",
     "iam:GetAccountAuthorizationDetails service iam",
@@ -168,6 +169,12 @@ def asks(worker: Worker, job: tuple[Step, ...], number: int) -> Iterator[dict[st
     """The pending actions of one job in the wire's form."""
     for step in job:
         yield ask(worker, step, number, worker.source, worker.client)
+
+
+def theft() -> Iterator[dict[str, Any]]:
+    """What the thief asks for: first what the token is for, in its owner's disguise, then in a hurry."""
+    for place, step in enumerate(THEFT):
+        yield ask(VICTIM, step, 0, THIEF_SOURCE, THIEF_CLIENT if place else VICTIM.client)
 
 
 def ask(worker: Worker, step: Step, number: int, source: str, client: str) -> dict[str, Any]:

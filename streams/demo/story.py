@@ -19,7 +19,7 @@ from stayhand import Guard, GuardConfig
 from stayhand.errors import StayhandError
 from stayhand.wire import Decision, Wait
 from streams.commands._session import Session
-from streams.demo.fleet import FLEET, SIBLING, THEFT, THIEF_CLIENT, THIEF_SOURCE, VICTIM, Worker, ask, asks, history
+from streams.demo.fleet import FLEET, SIBLING, THIEF_CLIENT, THIEF_SOURCE, VICTIM, Worker, asks, history, theft
 from streams.demo.screen import Screen, Shown
 from streams.replay import ground as grounds
 from streams.replay.ground import Ground
@@ -47,6 +47,7 @@ class Tallied:
         self.honest: Counter[str] = Counter()
         self.stolen: Counter[str] = Counter()
         self.sibling_after_block: Counter[str] = Counter()
+        self.held_back = 0
         self.latencies_ms: list[float] = []
         self.failures: list[str] = []
 
@@ -55,6 +56,7 @@ class Tallied:
         with self._lock:
             (self.stolen if shown.stolen else self.honest)[shown.verdict] += 1
             self.latencies_ms.append(shown.latency_ms)
+            self.held_back += shown.stolen and shown.verdict in {"slow", "guide"} and not self.stolen["block"]
             if shown.identity == SIBLING.identity and self.stolen["block"]:
                 self.sibling_after_block[shown.verdict] += 1
 
@@ -189,8 +191,7 @@ class _Stage:
         if self._stop.wait(THEFT_AT_S):
             return
         self._screen.say(f"the token of {VICTIM.identity} is stolen and used from {THIEF_SOURCE} ({THIEF_CLIENT})")
-        for step in THEFT:
-            action = ask(VICTIM, step, 0, THIEF_SOURCE, THIEF_CLIENT)
+        for action in theft():
             if self._ask(VICTIM, action, stolen=True) or self._stop.wait(_THIEF_PAUSE_S):
                 return
 
@@ -243,6 +244,7 @@ def _ending(report: Report, tallied: Tallied) -> Ending:
     checks: list[tuple[bool, str]] = [
         (not tallied.failures, "; ".join(tallied.failures[:3])),
         (tallied.stolen["block"] > 0, "the stolen token was never blocked"),
+        (tallied.held_back > 0, "the stolen token was not held back before it was blocked"),
         (tallied.honest["block"] == 0, f"{tallied.honest['block']} honest actions were blocked"),
         (tallied.sibling_after_block["permit"] > 0, f"{SIBLING.identity} was not permitted after the block"),
     ]

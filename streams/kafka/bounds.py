@@ -6,24 +6,24 @@ import time
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from streams.kafka.clients import REQUEST_TIMEOUT_MS
 from streams.kafka.errors import PASSING, error_of
 from streams.ports import KafkaFailed
 
+_PATIENCE_S = 30.0
+_ATTEMPT_S = 3.0
 _AGAIN_S = 0.02
 
 
 def bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
-    """Ask the leader now, and again for 10 s where it is still to be found.
+    """Ask the leader now, and again for 30 s where it is away or still to be found.
 
     Raises:
         KafkaFailed: no answer.
     """
-    until_s = time.monotonic() + REQUEST_TIMEOUT_MS / 1000
+    until_s = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            left_s = max(0.1, until_s - time.monotonic())
-            return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=left_s)
+            return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ATTEMPT_S)
         except KafkaException as error:
             cause = error_of(error)
             if cause.code() not in PASSING or time.monotonic() > until_s:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
@@ -43,6 +44,9 @@ PASSING = frozenset(
 )
 
 
+_TOLD_AGAIN_S = 60.0
+
+
 class OffsetGone(Exception):
     """The offset at which a partition should be read is not in its log."""
 
@@ -53,7 +57,7 @@ class OffsetGone(Exception):
 
 
 class Faults:
-    """Hears a client's errors: tells them once each time they change, and says what they mean."""
+    """Hears a client's errors: tells each kind once a minute, and says what they mean."""
 
     def __init__(self, client: str, *, fatal_is_fenced: bool = False) -> None:
         """Name the client in the log.
@@ -63,17 +67,14 @@ class Faults:
         """
         self._client = client
         self._fenced = FENCED | {KafkaError._FATAL} if fatal_is_fenced else FENCED  # noqa: SLF001
-        self._last_code: int | None = None
+        self._told_s: dict[int, float] = {}
 
     def hear(self, error: KafkaError) -> None:
         """What librdkafka calls with each error (``error_cb``)."""
-        if error.code() != self._last_code:
-            self._last_code = error.code()
+        now_s = time.monotonic()
+        if now_s - self._told_s.get(error.code(), float("-inf")) > _TOLD_AGAIN_S:
+            self._told_s[error.code()] = now_s
             logger.warning("%s: %s", self._client, error.str())
-
-    def over(self) -> None:
-        """Something worked again: the next error is told anew."""
-        self._last_code = None
 
     def judge(self, message: Message, doing: str) -> None:
         """Tell of an error message that passes by itself, and raise for any other.

@@ -43,6 +43,11 @@ class ScorerProcess:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """The process's id, for who watches what it uses."""
+        return self._process.pid
+
     def check(self) -> None:
         """Raise ReplayFailed when it ended, with its last words."""
         status = self._process.poll()

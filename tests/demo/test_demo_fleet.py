@@ -3,7 +3,7 @@
 import json
 
 from stayhand.wire import pending_action
-from streams.demo.fleet import DAY_MS, FLEET, QUIET_MS, SIBLING, THEFT, THIEF_CLIENT, THIEF_SOURCE, VICTIM, ask, history
+from streams.demo.fleet import DAY_MS, FLEET, QUIET_MS, SIBLING, VICTIM, history, theft
 from streams.replay.mapping import map_record
 
 UNTIL_MS = 1_760_000_000_000
@@ -32,9 +32,14 @@ def test_everybody_does_enough_in_three_days_to_have_a_baseline():
 
 def test_the_thief_is_the_victim_by_name_alone():
     everyday = {step.action for job in VICTIM.jobs for step in job}
-    actions = [pending_action(ask(VICTIM, step, 0, THIEF_SOURCE, THIEF_CLIENT)) for step in THEFT]
-    assert {action.identity for action in actions} == {VICTIM.identity}
-    assert sum(action.action.name in everyday for action in actions) <= 1
-    assert {worker.source for worker in FLEET}.isdisjoint({THIEF_SOURCE})
+    disguised, *others = (pending_action(action) for action in theft())
+    assert {action.identity for action in (disguised, *others)} == {VICTIM.identity}
+    assert {worker.source for worker in FLEET}.isdisjoint({action.context.source for action in (disguised, *others)})
+    assert disguised.action.name in everyday
+    assert sum(action.action.name in everyday for action in others) <= 1
+    assert VICTIM.client not in {action.context.client for action in others}
+
+
+def test_the_sibling_does_the_same_work_for_another_product():
     assert SIBLING.jobs != VICTIM.jobs
     assert [step.action for step in SIBLING.jobs[0]] == [step.action for step in VICTIM.jobs[0]]

@@ -47,6 +47,8 @@ def test_a_theft_that_is_slowed_then_blocked_while_its_sibling_works_is_a_good_e
         ((), "", "never blocked"),
         ((*GOOD, shown("block", VICTIM)), "", "honest"),
         (GOOD[:3], "", "not permitted"),
+        ((GOOD[0], *GOOD[2:]), "", "not held back"),
+        ((GOOD[0], GOOD[2], GOOD[1], GOOD[3]), "", "not held back"),
         (GOOD, "no decision", "no decision"),
     ],
 )

@@ -298,7 +298,7 @@ def test_a_short_deadline_does_not_open_the_circuit_while_others_reach_the_broke
 
 def test_an_entry_that_breaks_the_contract_does_not_hold_up_the_others(guard: FakeGuard) -> None:
     guard.gate.stop()
-    guard._core._spool.put(Entry("bad", "fallback", "token:ci", 1, value={"mode": "ajar"}))
+    guard._core._teller._spool.put(Entry("bad", "fallback", "token:ci", 1, value={"mode": "ajar"}))
     guard.check(ACTION)
     guard.gate.restart()
     assert [each.mode for each in guard.gate.fallbacks] == ["closed"]

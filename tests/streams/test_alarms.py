@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from models.policy import compile_pack
 from schemas.topics import topic
 from streams import audit
 from streams.__main__ import main
@@ -17,7 +18,7 @@ from streams.shipped import shipped_pack
 from streams.topics import ensure
 from tests.streams.audits import fleet
 
-LOWEST = shipped_pack().lowest
+NO_BANDS = compile_pack("name: none\nversion: '1'\n")
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +26,8 @@ def history():
     return list(fleet(1_500, shipped_pack()))
 
 
-def tallied(bodies, lowest=lambda _: LOWEST, **settings):
-    alarms = Alarms(lowest, **settings)
+def tallied(bodies, packs=lambda _: shipped_pack(), **settings):
+    alarms = Alarms(packs, **settings)
     for body in bodies:
         alarms.add(body)
     return alarms
@@ -34,7 +35,8 @@ def tallied(bodies, lowest=lambda _: LOWEST, **settings):
 
 def test_rates_are_those_of_the_scores_whatever_rules_said(history):
     found = tallied(history)
-    alarms = [body for body in history if body["scores"]["total"] >= LOWEST]
+    bands = {"unusual", "very-unusual", "not-this-identity"}
+    alarms = [body for body in history if bands & {reason["code"] for reason in body["decision"].get("reasons", ())}]
     slowed = [body for body in history if body["decision"]["verdict"] == "slow"]
     assert (found.all.decisions, found.all.alarms) == (len(history), len(alarms))
     assert 0 < len(alarms) < len(slowed), "rules slow more than scores do"
@@ -42,9 +44,19 @@ def test_rates_are_those_of_the_scores_whatever_rules_said(history):
 
 
 def test_a_pack_without_bands_raises_no_alarm_and_an_unknown_one_is_not_guessed_at(history):
-    assert tallied(history, lambda _: 0).all.alarms == 0
+    assert tallied(history, lambda _: NO_BANDS).all.alarms == 0
     unknown = tallied(history, lambda _: None)
     assert (unknown.unknown, unknown.all.decisions) == (len(history), 0)
+
+
+def test_what_can_do_much_harm_alarms_from_its_own_threshold_on(history):
+    pack = compile_pack(
+        "name: two\nversion: '1'\nbands:\n  block: {at: 9, harmful_at: 2, reason: {code: unusual, message: Unusual.}}\n"
+    )
+    body = history[0] | {"scores": {"total": 3 * 1_024}}
+    for impact, alarms in ((0, 0), (1, 0), (2, 1), (3, 1)):
+        found = tallied([body | {"features": {"impact": impact}}], lambda _: pack)
+        assert found.all.alarms == alarms
 
 
 def test_many_identities_stay_few_in_memory_and_those_with_alarms_stay(history):

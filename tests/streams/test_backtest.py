@@ -28,7 +28,7 @@ from tests.models import asks
 from tests.streams.audits import fleet, lives, record, through_json
 
 SOURCE = DEFAULT_PACK.read_text(encoding="utf-8")
-TIGHTER = ["bands.slow.at=1", "bands.guide.at=2", "bands.block.at=3"]
+TIGHTER = ["bands.slow.at=1", "bands.guide.at=2", "bands.block.at=3", "bands.block.harmful_at=3"]
 RECORDS = 3_000
 
 

@@ -95,14 +95,18 @@ def test_a_members_fatal_error_means_that_its_name_was_taken() -> None:
     assert isinstance(Faults("x", fatal_is_fenced=True).translate(KafkaError(KafkaError._FATAL), "poll"), Fenced)
 
 
-def test_an_error_is_told_once_until_something_works_again(caplog: pytest.LogCaptureFixture) -> None:
-    faults = Faults("x")
+def test_each_kind_of_error_is_told_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults, now_s = Faults("x"), 1_000.0
+    monkeypatch.setattr("streams.kafka.errors.time.monotonic", lambda: now_s)
     for _ in range(5):
         faults.hear(KafkaError(KafkaError._ALL_BROKERS_DOWN))
-    assert len(caplog.records) == 1
-    faults.over()
-    faults.hear(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+        faults.hear(KafkaError(KafkaError._TRANSPORT))
     assert len(caplog.records) == 2
+    now_s += 61
+    faults.hear(KafkaError(KafkaError._TRANSPORT))
+    assert len(caplog.records) == 3
 
 
 def test_the_operators_settings_reach_every_client_but_not_what_correctness_rests_on() -> None:
