@@ -22,3 +22,13 @@ def test_a_record_of_another_release_still_has_its_page():
     [body] = fleet(1, shipped_pack())
     body["features"] = {"unknown": 1}
     assert why(body) == []
+
+
+def test_the_asker_is_told_no_numbers_and_none_of_the_operators_sentences():
+    reasons = 0
+    for body in fleet(1_000, shipped_pack()):
+        said = [each["message"] for each in body["decision"].get("reasons", ())]
+        assert not any(character.isdigit() for message in said for character in message)
+        assert not {each["text"] for each in why(body)} & set(said)
+        reasons += len(said)
+    assert reasons
