@@ -66,7 +66,8 @@ def lay(session: Session, point: EnforcementPoint, policy: Path, folder: Path, p
     entries: list[tuple[str, Document | None]] = [
         (f"point/{point.point}", point),
         (f"pack/{pack.hash}", pack),
-        ("policy", ActivePolicy(active=pack.hash, by=session.by)),
+        # Nobody is stopped by a replay, and it shall show all that this pack does: no guard.
+        ("policy", ActivePolicy(active=pack.hash, by=session.by, cap_percent=100)),
     ]
     _kafka.send(session, "global", entries)
     actual = _kafka.partitions_of(session, "actions")
