@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from models import baseline
 from models.transition import NEW, State, decode_facts, encode_facts
 from streams import record
+from streams.blast import NO_GUARD, Guard
 from streams.ports import Answer, Position, Store
 from streams.record import Source
 
@@ -41,6 +42,7 @@ class Part:
     audit_next: int
     audit_term: int
     term: int
+    guard: Guard
 
     def records(self) -> list[tuple[bytes, bytes]]:
         """The changed state records as (key, value), in the order of their first change."""
@@ -74,14 +76,17 @@ class Ownership:
     audit_next: int
     audits_sent: int = 0
     audits_acked: int = 0
+    guard: Guard = NO_GUARD
     dirty: dict[str, Entry] = field(default_factory=dict)
     committing: Mapping[str, Entry] = field(default_factory=dict)
     waiting: list[tuple[int, Answer]] = field(default_factory=list)
     _cache: OrderedDict[str, Entry] = field(default_factory=OrderedDict)
+    topic_names: tuple[str, str] = field(init=False)
     _cut: tuple[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
         """The first part reaches back to the position that was taken over."""
+        self.topic_names = (self.topics[0].hex(), self.topics[1].hex())
         self._cut = (self.committed.audit_next, self.committed.audit_term)
 
     def load(self, identities: Iterable[str]) -> None:
@@ -139,6 +144,7 @@ class Ownership:
             self.audits_sent,
             *cut,
             self.term,
+            self.guard,
         )
 
     def settled(self, committed: Position) -> None:

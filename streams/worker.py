@@ -22,6 +22,8 @@ from streams.reading import Reader, Refusal
 from streams.registry import Registry
 from streams.takeover import Gap, TakeOver
 
+# From so many actions on a batch is one that a backlog made, and its answers go out some at a time.
+_BATCH_LARGE, _ANSWERS_TOGETHER = 16, 32
 _LOG = structlog.get_logger("stayhand.worker")
 
 
@@ -98,6 +100,7 @@ class Worker:
         self._prove_membership()
         self._change(batch)
         self._take(batch.actions)
+        self._observer.returned(sum(own.guard.returned for own in self.owned.values()))
         self._checkpoint_if_due()
 
     def stop(self) -> None:
@@ -138,6 +141,7 @@ class Worker:
             self._gate.answer_again(own, entry.body)
         self._catch_up_controls(own)
         self._gate.say_applied(own)
+        self._outbox.flush()
         self._observer.restored(partition, taken.restored_records, self._clock.monotonic_s() - began_s)
         _LOG.info("partition taken over", partition=partition, term=own.term, recovered=len(taken.recovered))
         return own.actions_next
@@ -181,17 +185,25 @@ class Worker:
         for record in batch.controls:
             if own := self.owned.get(record.partition):
                 self._gate.control(own, record)
+        self._let_go_answers()
 
     def _take(self, records: Sequence[Record]) -> None:
         """Read a batch of actions, load the identities that it names, and handle each record in order."""
         now_ms = self._clock.wall_ms()
         batch = self._gate.read(records, now_ms)
         self._load(batch)
-        for read in batch:
-            own = self.owned.get(read.record.partition)
-            if own is not None and read.record.offset >= own.actions_next:
-                self._prove_membership()
-                self._gate.handle(own, read, now_ms)
+        together = 1 if len(batch) < _BATCH_LARGE else _ANSWERS_TOGETHER
+        for start in range(0, len(batch), together):
+            for read in batch[start : start + together]:
+                own = self.owned.get(read.record.partition)
+                if own is not None and read.record.offset >= own.actions_next:
+                    self._gate.handle(own, read, now_ms)
+            self._let_go_answers()
+
+    def _let_go_answers(self) -> None:
+        """Answers leave only while this is still a member."""
+        self._prove_membership()
+        self._outbox.flush()
 
     def _load(self, batch: Iterable[Read]) -> None:
         wanted: dict[int, list[str]] = {}
