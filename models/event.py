@@ -119,8 +119,8 @@ class Features(NamedTuple):
     matured: int
     age_ms: int
     epoch: int
-    habit: int
-    habit_code: int
+    habit: int = 0
+    habit_code: int = 0
     signs: epoch.Signs | None = None
 
 
