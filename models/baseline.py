@@ -25,7 +25,7 @@ from models.tables import EMPTY_TABLE, InvalidTable, Table, merged, read
 
 VERSION = 1
 MAX_BODY_BYTES = 1_960
-ROOM_BYTES = 20
+ROOM_BYTES = 36
 CHANNELS = ("action", "resource", "source", "client", "hour")
 ACTION, RESOURCE, SOURCE, CLIENT, HOUR = range(5)
 CAPACITIES = (36, 20, 16, 8, 24)
