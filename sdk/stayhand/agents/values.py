@@ -1,0 +1,71 @@
+"""Values in texts and arguments: what type they have, and one spelling for those that mean the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+ValueType = Literal["mail", "url", "iban", "phone", "name"]
+ADDRESSES = frozenset({"mail", "url", "iban", "phone"})
+
+_TOP = "com|org|net|io|info|biz|co|dev|app|ai|xyz|top|site|online|club|ru|cn|de|fr|uk|ch|eu|us|in|br|jp"
+# Each alternative starts where its characters start and is bounded, so that a search takes linear time.
+_ADDRESS = re.compile(
+    r"(?P<mail>(?<![\w.+\-])[\w.+\-]{1,64}@[A-Za-z0-9\-]{1,63}(?:\.[A-Za-z0-9\-]{1,63}){1,6})"
+    r"|(?P<url>(?:https?://|\bwww\.)[^\s<>\"'`)\]}|\\]{1,2048}"
+    rf"|(?<![\w.@\-])(?:[A-Za-z0-9\-]{{1,63}}\.){{1,6}}(?:{_TOP})\b(?![.\w@\-])(?:/[^\s<>\"'`)\]}}|\\]{{0,2048}})?)"
+    r"|(?P<iban>\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b)"
+    r"|(?P<phone>(?<![\w+])\+\d[\d ()\-]{6,20}\d)",
+)
+# An address needs one of these; most texts have none of them.
+_HINT = re.compile(r"@|://|www\.|\.[a-z]{2}|[A-Z]{2}\d\d|\+\d")
+_WORD = re.compile(r"[^\W_]+")
+_SCHEME = re.compile(r"^[a-z][a-z0-9+.\-]*://")
+_TRAILING = ".,;:!?/"
+_TYPES: dict[str | None, ValueType] = {"mail": "mail", "url": "url", "iban": "iban", "phone": "phone"}
+
+
+def addresses(text: str) -> Iterator[tuple[ValueType, str]]:
+    """Every address in a text, in its one spelling."""
+    if _HINT.search(text) is None:
+        return
+    for match in _ADDRESS.finditer(text):
+        kind = _TYPES[match.lastgroup]
+        yield kind, normalised(kind, match.group())
+
+
+def typed(text: str) -> tuple[ValueType, str]:
+    """The type of one whole argument and its one spelling; what is no address is a name."""
+    stripped = text.strip().strip("<>")
+    if _HINT.search(stripped) is not None:
+        match = _ADDRESS.match(stripped)
+        if match is not None and match.end() >= len(stripped.rstrip(_TRAILING)):
+            kind = _TYPES[match.lastgroup]
+            return kind, normalised(kind, stripped)
+    return "name", normalised("name", stripped)
+
+
+def normalised(kind: ValueType, text: str) -> str:
+    """One spelling: lower case; a URL without scheme, ``www.`` and last slash; an IBAN without spaces."""
+    lower = text.casefold()
+    if kind == "name":
+        return " ".join(lower.split())
+    if kind == "url":
+        return _SCHEME.sub("", lower).removeprefix("www.").rstrip(_TRAILING)
+    if kind == "mail":
+        return lower.rstrip(_TRAILING)
+    return "".join(character for character in lower if character.isalnum() or character == "+")
+
+
+def host(kind: ValueType, value: str) -> str:
+    """The host of a normalised URL or the domain of a mail address; empty for other types."""
+    if kind == "url":
+        bare = value.partition("/")[0].partition("?")[0]
+        return bare.rpartition("@")[2].partition(":")[0]
+    return value.rpartition("@")[2] if kind == "mail" else ""
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case: runs of letters and digits."""
+    return _WORD.findall(text.casefold())
