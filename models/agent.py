@@ -83,6 +83,9 @@ def _selector(told: Mapping[str, Any]) -> Iterator[Term]:
     yield "selector-foreign", 4
     if _text(told, "selector_trust") not in _INSIDE:
         yield "selector-from-outside", 2
+    # Fetching an address tells its owner something; looking it up in one's own records does not.
+    if _text(told, "selector_type") == "url":
+        yield "selector-fetched", 1
 
 
 def _family(told: Mapping[str, Any]) -> Iterator[Term]:
