@@ -1,7 +1,8 @@
 """What the signals of an agent's tool call are worth: points that add up, each with a sentence of its own.
 
-The signals are classes and flags that the enforcement point computed where the texts are (`stayhand.agents`); they stand
-in the action's context under ``agent``. The weights were set by hand on runs of AgentDojo (Debenedetti et al. 2024).
+The signals are classes and flags that the enforcement point computed where the texts are (`stayhand.agents`); they
+stand in the action's context under ``agent``. The weights were set by hand on runs of AgentDojo (Debenedetti et al.
+2024).
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from stayhand.wire import Context
 
 Term = tuple[str, int]
 SIGNALS = "agent"
-_CLASSES = frozenset({"", "T", "L", "D", "C", "N", "f", "F"})
-_FOREIGN = frozenset({"f", "F"})
+_LINKED = frozenset({"", "T", "L", "D"})
+# All but what stands in third parties' texts alone; there, any class that is not known counts as foreign.
+_OWN = _LINKED | {"C", "N", "unknown"}
 _INSIDE = frozenset({"internal", "own"})
 # From this effect on, or reading something this sensitive, a call outside the task weighs as much as an act.
 _ACTS = 1
@@ -49,15 +51,15 @@ def _size(term: Term) -> int:
 def _argument(told: Mapping[str, Any]) -> Iterator[Term]:
     """Whom or what the call acts on, and where that came from."""
     kind = _text(told, "argument_class")
-    if kind not in _CLASSES:
+    if kind == "unknown":
         yield "argument-unknown", 2
-    elif kind == "F":
-        yield from _foreign(told)
     elif kind in {"f", "N"}:
         yield "argument-unlinked", 2
     elif kind == "C":
         yield "argument-third-party", 1
-    if kind in _FOREIGN and told.get("task_names_own") is not False and told.get("delegated") is not True:
+    elif kind not in _LINKED:
+        yield from _foreign(told)
+    if kind not in _OWN and told.get("task_names_own") is not False and told.get("delegated") is not True:
         yield "argument-instead-of-own", 1
     if told.get("content_foreign_address") is not False:
         yield "content-foreign-address", 1
@@ -78,7 +80,7 @@ def _foreign(told: Mapping[str, Any]) -> Iterator[Term]:
 def _selector(told: Mapping[str, Any]) -> Iterator[Term]:
     """A read of what somebody else's text points to."""
     kind = _text(told, "selector_class")
-    if (kind in _CLASSES and kind != "F") or _text(told, "selector_type") == "name":
+    if kind in _OWN or kind == "f" or _text(told, "selector_type") == "name":
         return
     yield "selector-foreign", 4
     if _text(told, "selector_trust") not in _INSIDE:

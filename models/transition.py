@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from models.agent import agent_points
 from models.ask import NEW, Ask, Ruling, State, World
 from models.baseline import EMPTY, Baseline, InvalidBaseline, decode, remembering, seen_before
 from models.body import VERDICTS, decision_body
@@ -99,7 +100,8 @@ def decide(state: State, ask: Ask, world: World) -> Ruling:
     used = facts_for(state, ask, world, seen.at_ms)
     name = ask.action.action.name
     point, lists = ask.point.point, world.pack.lists
-    scene = Scene(ask.identity, name, ask.action, used, scores, seen.impact, point, ask.late, lists)
+    agent = agent_points(ask.action.context)
+    scene = Scene(ask.identity, name, ask.action, used, scores, seen.impact, point, ask.late, lists, agent)
     judged = obey(judge(world.pack, scene), ask.point.obligations)
     if judged.failed:
         used["failed_rules"] = list(judged.failed)
@@ -245,7 +247,8 @@ def _recorded(record: Mapping[str, Any], pack: CompiledPack) -> Scene:
         given = record["action"]
         action = given if isinstance(given, PendingAction) else PendingAction.model_validate(given)
         name, late, point = action.action.name, record["ask"]["late"], record["ask"]["point"]
-    return Scene(record["identity"], name, action, used, score(seen), seen.impact, point, late, pack.lists)
+    agent = None if action is None else agent_points(action.context)
+    return Scene(record["identity"], name, action, used, score(seen), seen.impact, point, late, pack.lists, agent)
 
 
 def _shadowed(shadow: CompiledPack | None, scene: Scene) -> dict[str, Any] | None:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 def recall_at(bad: Sequence[float], good: Sequence[float], rate: float) -> float:
     """The expected share of ``bad`` scores that is caught where ``rate`` of the ``good`` ones is.
 
-    Where a level has more good scores than the rate has room for, the share of them that fits is drawn at random, and so
-    is that of the bad ones at the level (Fawcett 2006, section 5).
+    Where a level has more good scores than the rate has room for, the share of them that fits is drawn at random, and
+    so is that of the bad ones at the level (Fawcett 2006, section 5).
 
     Raises:
         ValueError: where one of the two is empty.

@@ -1,4 +1,4 @@
-"""What a session remembers of values it saw: keyed fingerprints with their class, never a text, and never more of them."""
+"""What a session remembers of values it saw: keyed fingerprints with their class, never a text, in bounded room."""
 
 from __future__ import annotations
 

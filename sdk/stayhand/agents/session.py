@@ -12,8 +12,9 @@ from stayhand.agents.table import UNKNOWN, Role, Tool, ToolTable, shipped_table
 from stayhand.agents.task import Task
 from stayhand.agents.values import ADDRESSES, ValueType, addresses, host, typed, words
 
-# A longer list is classified by its first values, and the rest counts as seen nowhere.
+# A longer list is classified by its first values; the rest counts as foreign once something foreign was read.
 MAX_ARGUMENT_VALUES = 24
+MAX_SELECTOR_NAMES = 4
 MAX_CONTENT = 8_192
 MAX_NESTING = 32
 _MAX_FIELD = 80
@@ -32,7 +33,7 @@ class _Found(NamedTuple):
 _TASK = Origin(ArgumentClass.T, 0, "own", named=True)
 _LINKED = Origin(ArgumentClass.L, 0, "own", named=True)
 _NOWHERE = Origin(ArgumentClass.N, 0, UNKNOWN, named=False)
-_LEFT_OUT = _Found("name", "", _NOWHERE)
+_LEFT_OUT = _Found("url", "", Origin(ArgumentClass.F, 0, UNKNOWN, named=False))
 
 
 class AgentSession:
@@ -135,19 +136,20 @@ class AgentSession:
             if role == "content":
                 foreign = foreign or any(map(self._foreign_content, _argument_strings(value)))
             elif role != "ignore":
-                self._collect(value, selectors if role == "selector" else effects)
+                self._collect(value, *((selectors, MAX_SELECTOR_NAMES) if role == "selector" else (effects, None)))
         return effects, selectors, foreign
 
-    def _collect(self, value: Any, found: list[_Found]) -> None:
+    def _collect(self, value: Any, found: list[_Found], most_names: int | None) -> None:
+        """Classify each value; of names that only select what is read the first few tell enough."""
         for text in _argument_strings(value):
             if len(found) >= MAX_ARGUMENT_VALUES:
-                found.append(_LEFT_OUT)
+                found.append(_LEFT_OUT if self._untrusted else _Found("name", "", _NOWHERE))
                 return
-            found.append(self._found(text))
-
-    def _found(self, text: str) -> _Found:
-        kind, value = typed(text)
-        return _Found(kind, value, self._address(kind, value) if kind in ADDRESSES else self._name(value))
+            kind, said = typed(text)
+            if kind in ADDRESSES:
+                found.append(_Found(kind, said, self._address(kind, said)))
+            elif most_names is None or len(found) < most_names:
+                found.append(_Found(kind, said, self._name(said)))
 
     def _address(self, kind: ValueType, value: str) -> Origin:
         memory, task = self._memory, self._task

@@ -9,7 +9,8 @@ from stayhand.agents.memory import Memory
 from stayhand.agents.table import Lexicon
 from stayhand.agents.values import ValueType, addresses, host, words
 
-_QUOTED = re.compile(r"(?<!\w)['\"“‘]([^'\"“”‘’\n]{1,200})['\"”’](?!\w)")
+_QUOTES = "'\"\u201c\u201d\u2018\u2019"
+_QUOTED = re.compile(rf"(?<!\w)[{_QUOTES}]([^{_QUOTES}\n]{{1,200}})[{_QUOTES}](?!\w)")
 _CAPITAL = re.compile(r"(?<![.!?:\n])[ (/,]([^\W\d_a-z][^\W_]+)")
 _LEAST_NAME = 3
 

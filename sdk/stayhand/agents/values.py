@@ -10,39 +10,48 @@ ValueType = Literal["mail", "url", "iban", "phone", "name"]
 ADDRESSES = frozenset({"mail", "url", "iban", "phone"})
 
 _TOP = "com|org|net|io|info|biz|co|dev|app|ai|xyz|top|site|online|club|ru|cn|de|fr|uk|ch|eu|us|in|br|jp"
-# Each alternative starts where its characters start and is bounded, so that a search takes linear time.
-_ADDRESS = re.compile(
-    r"(?P<mail>(?<![\w.+\-])[\w.+\-]{1,64}@[A-Za-z0-9\-]{1,63}(?:\.[A-Za-z0-9\-]{1,63}){1,6})"
-    r"|(?P<url>(?:https?://|\bwww\.)[^\s<>\"'`)\]}|\\]{1,2048}"
-    rf"|(?<![\w.@\-])(?:[A-Za-z0-9\-]{{1,63}}\.){{1,6}}(?:{_TOP})\b(?![.\w@\-])(?:/[^\s<>\"'`)\]}}|\\]{{0,2048}})?)"
-    r"|(?P<iban>\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b)"
-    r"|(?P<phone>(?<![\w+])\+\d[\d ()\-]{6,20}\d)",
+# Every repetition is bounded and possessive and begins where its characters begin, so that a search takes linear time.
+_PATTERNS: tuple[tuple[ValueType, tuple[str, ...], re.Pattern[str]], ...] = (
+    (
+        "mail",
+        ("@",),
+        re.compile(r"(?<![\w.+\-])[\w.+\-]{1,64}+@[A-Za-z0-9\-]{1,63}+(?:\.[A-Za-z0-9\-]{1,63}+){1,6}+"),
+    ),
+    ("url", ("://", "www."), re.compile(r"(?:https?://|\bwww\.)[^\s<>\"'`)\]}|\\]{1,2048}+", re.IGNORECASE)),
+    (
+        "url",
+        (".",),
+        re.compile(
+            rf"(?<![\w.@/\-])(?:[A-Za-z0-9\-]{{1,63}}+\.){{1,6}}(?:{_TOP})\b(?![.\w@\-])"
+            r"(?:/[^\s<>\"'`)\]}|\\]{0,2048}+)?+"
+        ),
+    ),
+    ("iban", ("",), re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}+(?: ?[A-Z0-9]{1,4})?+\b")),
+    ("phone", ("+",), re.compile(r"(?<![\w+])\+\d[\d ()\-]{6,20}\d")),
 )
-# An address needs one of these; most texts have none of them.
-_HINT = re.compile(r"@|://|www\.|\.[a-z]{2}|[A-Z]{2}\d\d|\+\d")
+# A whole argument is looked at more closely where it has one of these.
+_HINT = re.compile(r"[@:./]|\A\s*(?:[A-Z]{2}\d\d|\+\d)")
 _WORD = re.compile(r"[^\W_]+")
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.\-]*://")
 _TRAILING = ".,;:!?/"
-_TYPES: dict[str | None, ValueType] = {"mail": "mail", "url": "url", "iban": "iban", "phone": "phone"}
 
 
 def addresses(text: str) -> Iterator[tuple[ValueType, str]]:
     """Every address in a text, in its one spelling."""
-    if _HINT.search(text) is None:
-        return
-    for match in _ADDRESS.finditer(text):
-        kind = _TYPES[match.lastgroup]
-        yield kind, normalised(kind, match.group())
+    for kind, anchors, pattern in _PATTERNS:
+        if any(anchor in text for anchor in anchors):
+            for match in pattern.finditer(text):
+                yield kind, normalised(kind, match.group())
 
 
 def typed(text: str) -> tuple[ValueType, str]:
     """The type of one whole argument and its one spelling; what is no address is a name."""
     stripped = text.strip().strip("<>")
     if _HINT.search(stripped) is not None:
-        match = _ADDRESS.match(stripped)
-        if match is not None and match.end() >= len(stripped.rstrip(_TRAILING)):
-            kind = _TYPES[match.lastgroup]
-            return kind, normalised(kind, stripped)
+        for kind, _, pattern in _PATTERNS:
+            match = pattern.match(stripped)
+            if match is not None and match.end() >= len(stripped.rstrip(_TRAILING)):
+                return kind, normalised(kind, stripped)
     return "name", normalised("name", stripped)
 
 
