@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Protocol
+
+from bench.errors import BenchFailed
 
 # Each set has a module of its name, whose `measure` gives the set's figures as nested JSON.
 SETS = ("agentdojo",)
@@ -12,11 +15,21 @@ SETS = ("agentdojo",)
 class Measure(Protocol):
     """The protocol of one set."""
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self, say: Callable[[str], None]) -> dict[str, Any]:
         """Run it. Raises `bench.errors.BenchFailed` where the data is absent."""
 
 
-def measure_of(name: str) -> Measure:
-    """The protocol of the set of this name."""
-    found: Measure = import_module(f"bench.detection.{name}").measure
-    return found
+def run(chosen: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
+    """The figures of the chosen sets, all of them where none is named.
+
+    Raises:
+        BenchFailed: for a set that there is not, or where the data is absent.
+    """
+    for name in chosen:
+        if name not in SETS:
+            raise BenchFailed(f"set: expected one of {', '.join(SETS)}, not {name}")
+    figures: dict[str, Any] = {}
+    for name in chosen or SETS:
+        measure: Measure = import_module(f"bench.detection.{name}").measure
+        figures |= measure(say)
+    return figures
