@@ -10,7 +10,7 @@ from stayhand.agents.memory import ArgumentClass, Memory, Origin, worse
 from stayhand.agents.signals import Signals
 from stayhand.agents.table import UNKNOWN, Role, Tool, ToolTable, shipped_table
 from stayhand.agents.task import Task
-from stayhand.agents.values import ADDRESSES, ValueType, addresses, host, typed, words
+from stayhand.agents.values import ADDRESSES, ValueType, addresses, host, typed, user, words
 
 # A longer list is classified by its first values; the rest counts as foreign once something foreign was read.
 MAX_ARGUMENT_VALUES = 24
@@ -156,9 +156,11 @@ class AgentSession:
         mark = memory.fingerprint(value)
         if task.has_value(mark):
             return _TASK
-        if kind == "url" and task.has_host(memory.fingerprint(host(kind, value))):
+        where = host(kind, value)
+        same_host = bool(where) and task.has_host(memory.fingerprint(where))
+        if kind == "url" and same_host:
             return _LINKED
-        linked = kind == "mail" and task.names_any(map(memory.fingerprint, words(value)))
+        linked = same_host or (kind == "mail" and task.names_any(map(memory.fingerprint, words(user(value)))))
         return _linked(memory.find(mark, address=True), linked)
 
     def _name(self, value: str) -> Origin:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from stayhand.agents.memory import Memory
 from stayhand.agents.table import Lexicon
-from stayhand.agents.values import ValueType, addresses, host, words
+from stayhand.agents.values import ValueType, addresses, host, user, words
 
 _QUOTES = "'\"\u201c\u201d\u2018\u2019"
 _QUOTED = re.compile(rf"(?<!\w)[{_QUOTES}]([^{_QUOTES}\n]{{1,200}})[{_QUOTES}](?!\w)")
@@ -29,13 +29,16 @@ class Task:
     def __init__(self, text: str, lexicon: Lexicon, memory: Memory) -> None:
         found = list(addresses(text))
         every = words(text)
+        common = frozenset(lexicon.common)
         mark = memory.fingerprint
         self.known = bool(text.strip())
         self.literals = frozenset(kind for kind, _ in found)
         self._values = frozenset(mark(value) for _, value in found)
-        self._hosts = frozenset(mark(where) for kind, value in found if (where := host(kind, value)))
+        # A host of everybody's (a mail provider) links nobody to the task.
+        hosts = {host(kind, value) for kind, value in found} - {""}
+        self._hosts = frozenset(mark(where) for where in hosts if common.isdisjoint(where.split(".")[:-1]))
         self._words = frozenset(mark(word) for word in every)
-        self._names = frozenset(mark(name) for name in _names(text, found, lexicon))
+        self._names = frozenset(mark(name) for name in _names(text, found, common))
         self.families = _implied(every, found, lexicon)
         self.delegated = any(_holds(phrase, every) for phrase in lexicon.delegates)
 
@@ -56,11 +59,11 @@ class Task:
         return any(mark in self._names for mark in marks)
 
 
-def _names(text: str, found: list[tuple[ValueType, str]], lexicon: Lexicon) -> set[str]:
+def _names(text: str, found: list[tuple[ValueType, str]], common: frozenset[str]) -> set[str]:
     """Words that name something: quoted, capitalised within a sentence, or part of an address."""
     said = [match[1] for match in _QUOTED.finditer(text)] + [match[1] for match in _CAPITAL.finditer(text)]
-    said.extend(value for _, value in found)
-    common = frozenset(lexicon.common)
+    # The last label of a host is shared by half the world, so it names nothing.
+    said.extend(part for kind, value in found for part in (user(value), host(kind, value).rpartition(".")[0]))
     return {word for part in said for word in words(part) if len(word) >= _LEAST_NAME and word not in common}
 
 

@@ -75,6 +75,11 @@ def host(kind: ValueType, value: str) -> str:
     return value.rpartition("@")[2] if kind == "mail" else ""
 
 
+def user(value: str) -> str:
+    """The part of a normalised mail address before its domain."""
+    return value.rpartition("@")[0]
+
+
 def words(text: str) -> list[str]:
     """The words of a text in lower case: runs of letters and digits."""
     return _WORD.findall(text.casefold())
