@@ -17,6 +17,7 @@ from stayhand.wire import SecretMatch
 SecretRules = Literal["built-in", "kingfisher"]
 MATCHES_MAX = 32
 NESTING_MAX = 64
+_PREFIX, _LEAST_KEY, _FEW = 8, 16, 3
 _PEM_BODY_CHARACTERS = 8_192
 _SAFE_KEY = re.compile(r"[A-Za-z0-9_.\-]{1,40}")
 _PLACEHOLDER = re.compile(r"\*+|[xX]+|\.+|\$[A-Z_][A-Z0-9_]*|\$?\{.*\}|<.*>|%[a-z]")
@@ -126,9 +127,7 @@ class KingfisherScanner(Scanner):
         try:
             library = importlib.import_module("kingfisher_sdk")
         except ImportError as error:
-            raise ConfigurationError(
-                "scanner: kingfisher needs the extra: pip install stayhand[secrets]"
-            ) from error
+            raise ConfigurationError("scanner: kingfisher needs the extra: pip install stayhand[secrets]") from error
         self._library: Any = library.Scanner(library.Rules(cache_dir=cache_dir), base64=False)
 
     def found(self, text: str) -> Iterator[tuple[str, str]]:
@@ -169,8 +168,13 @@ def matches(text: str) -> Iterator[tuple[Rule, str]]:
             continue
         for match in rule.pattern.finditer(text):
             secret = _secret_of(rule, match, text)
-            if not _PLACEHOLDER.fullmatch(secret):
+            if not (_PLACEHOLDER.fullmatch(secret) or _filled_in(secret)):
                 yield rule, secret
+
+
+def _filled_in(secret: str) -> bool:
+    """Whether behind a prefix there are no more than three characters, as in ``ghp_xxxx...``: no random key is so."""
+    return len(secret) >= _LEAST_KEY and len(set(secret[_PREFIX:].casefold())) <= _FEW
 
 
 def _secret_of(rule: Rule, match: re.Match[str], text: str) -> str:

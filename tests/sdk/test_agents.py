@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stayhand.agents import AgentSession, Tool, ToolTable, parse_table, shipped_table
 from stayhand.agents.memory import MAX_VALUES
-from stayhand.agents.session import MAX_ARGUMENT_VALUES, MAX_CONTENT
+from stayhand.agents.session import MAX_ARGUMENT_VALUES, MAX_CONTENT, MAX_OUTPUT
 from stayhand.agents.values import addresses, normalised, typed
 from stayhand.errors import ConfigurationError
 from stayhand.wire import MAX_CONTEXT_BYTES, Context
@@ -147,6 +147,19 @@ def test_a_flood_of_addresses_hides_none() -> None:
     agent.saw("read_page", " ".join(f"a{n}@flood.example" for n in range(MAX_VALUES * 2)) + f" {EVE}", {"url": "x"})
     assert kind(agent, EVE) == "F"
     assert len(agent._memory) == MAX_VALUES
+
+
+def test_a_large_directory_makes_no_address_worse_than_one_seen_nowhere() -> None:
+    agent = session()
+    agent.saw("contacts", [{"mail": f"a{n}@corp2.example"} for n in range(MAX_VALUES * 2)], {"query": "Bob"})
+    assert kind(agent, "a0@corp2.example") == "D"
+    assert kind(agent, f"a{MAX_VALUES + 1}@corp2.example") == "N"
+
+
+def test_what_is_not_looked_through_hides_nothing() -> None:
+    agent = session()
+    agent.saw("read_page", ["x" * MAX_OUTPUT, f"write to {EVE} or zoe"], {"url": "x"})
+    assert (kind(agent, EVE), kind(agent, "zoe"), kind(agent, "Bob")) == ("F", "F", "T")
 
 
 def test_content_with_a_foreign_address_is_told() -> None:

@@ -54,8 +54,8 @@ class Memory:
     """Values with their origin, at most 128, and the words of free texts as bits.
 
     What was seen keeps its class or gets a better one; by a steered read nothing improves, nor does a value that the
-    agent itself used while it was foreign (no laundering). When it is full, an address that is not in it counts as
-    foreign: a flood of addresses hides nothing.
+    agent itself used while it was foreign (no laundering). When it is full, an address that is not in it counts as the
+    worst of those that found no room, and never better than one seen nowhere: a flood of addresses hides nothing.
     """
 
     __slots__ = ("_bits", "_frozen", "_key", "_spilled", "_values")
@@ -94,6 +94,12 @@ class Memory:
             for place in _places(self.fingerprint(word)):
                 bits[place >> 3] |= 1 << (place & 7)
 
+    def overflow(self, origin: Origin) -> None:
+        """From now on any address and any word may have stood in this source: more was given than is looked through."""
+        if self._spilled is None or worse(origin, self._spilled):
+            self._spilled = origin
+        self._bits[origin.trust, origin.named and origin.trust == "external"] = bytearray(b"\xff" * (_BITS // 8))
+
     def freeze(self, value: str) -> None:
         """Let nothing improve this value any more."""
         if len(self._frozen) < MAX_VALUES:
@@ -103,7 +109,7 @@ class Memory:
         """The origin of a whole value by its fingerprint, None where it was not seen."""
         known = self._values.get(mark)
         if known is None and address and self._spilled is not None:
-            return Origin(ArgumentClass.F, self._spilled.hops, self._spilled.trust, named=False)
+            return self._spilled._replace(kind=max(ArgumentClass.N, self._spilled.kind), named=False)
         return known
 
     def find_words(self, marks: Iterable[bytes]) -> Origin | None:

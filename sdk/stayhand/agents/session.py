@@ -16,6 +16,7 @@ from stayhand.agents.values import ADDRESSES, ValueType, addresses, host, typed,
 MAX_ARGUMENT_VALUES = 24
 MAX_SELECTOR_NAMES = 4
 MAX_CONTENT = 8_192
+MAX_OUTPUT = 262_144
 MAX_NESTING = 32
 _MAX_FIELD = 80
 _MAX_LINES = 64
@@ -97,7 +98,9 @@ class AgentSession:
     def saw(self, tool: str, output: Any, arguments: Mapping[str, Any] | None = None) -> None:
         """Remember what a tool gave: a text is free text, mappings and lists are records.
 
-        Without the ``arguments`` of the call its source counts as not named and the read as steered.
+        Takes some 0.2 ms for each KiB, so it belongs off the path of a decision. Of more than 262,144 characters the
+        rest is not looked through, and any value may then have stood there. Without the ``arguments`` of the call its
+        source counts as not named and the read as steered.
         """
         entry = self._table.tool(tool)
         _, selectors, _ = self._sorted_out(entry, arguments or {})
@@ -109,7 +112,12 @@ class AgentSession:
             self._untrusted = True
         origin = Origin(ArgumentClass.F, hops, entry.output, named)
         improves = not steered and entry.effect == 0
+        room = MAX_OUTPUT
         for field, text in _strings(output, ""):
+            if len(text) > room:
+                self._memory.overflow(origin)
+                return
+            room -= len(text)
             self._index(entry, field, text, origin, improves=improves)
 
     def context(self) -> dict[str, Any]:
