@@ -1,7 +1,6 @@
 """An agent's session: a class comes from where a value was seen, nothing is laundered, no text leaves."""
 
 import json
-import tracemalloc
 from typing import Any
 
 import pytest
@@ -234,15 +233,18 @@ def test_no_text_leaves_and_none_is_kept() -> None:
 
 def test_a_session_does_not_grow_with_what_it_sees() -> None:
     agent = session()
-    output = [{"body": " ".join(f"w{n}{m}@x.example" for m in range(40))} for n in range(100)]
-    agent.saw("read_mail", output, {})
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    for turn in range(5):
-        agent.saw("read_mail", [{"body": f"{turn} {entry['body']}"} for entry in output], {})
-    grown = tracemalloc.get_traced_memory()[0] - before
-    tracemalloc.stop()
-    assert grown < 16_384
+    for turn in range(3):
+        for tool in TOOLS:
+            agent.saw(
+                tool,
+                [{"body": f"{turn} w{n}@x{turn}.example word{n}", "sender": f"s{turn}{n}"} for n in range(200)],
+                {},
+            )
+            agent.classify("send", {"to": [f"w{n}@x{turn}.example" for n in range(200)]})
+    memory = agent._memory
+    assert len(memory) == MAX_VALUES
+    assert len(memory._frozen) <= MAX_VALUES
+    assert sum(map(len, memory._bits.values())) <= 3 * 8_192
 
 
 def test_two_sessions_have_fingerprints_that_cannot_be_linked() -> None:
