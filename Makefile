@@ -76,7 +76,7 @@ lint: $(STAMP) ## Check style and types: ruff, mypy (strict), pyright (strict, o
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-	$(RUN) -m pyright
+	$(RUN) -m pyright --pythonpath $(RUN)
 
 .PHONY: broker
 broker: $(STAMP) ## Run an Apache Kafka broker in the foreground; ARGS="--data-dir DIR" keeps its data.

@@ -19,12 +19,12 @@ from bench.figures import median
 from bench.floor import Settings
 from bench.stage import Stage, staged
 from bench.watching import Speed, Watcher
-from stayhand.headers import TYPE_DECISION, unique
 
 Say = Callable[[str], None]
 KINDS = ("scorer", "floor", "bare")
 # The most that a receipt carries beside the decision id.
 TAUGHT_BYTES = 49
+_READ_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,8 @@ def run(bootstrap: str, plan: Plan, say: Say) -> dict[str, Any]:
             sample = bench.sample()
             bench.bare()
             rounds = [bench.round(number, sample) for number in range(plan.rounds)]
-            return _figures(plan, rounds) | {"verdicts": bench.verdicts(), "audit_bytes": sample.audit_bytes}
+            told = {"answers_lost": bench.lost, "verdicts": sample.verdicts, "audit_bytes": sample.audit_bytes}
+            return _figures(plan, rounds) | told
         finally:
             bench.close()
 
@@ -72,6 +73,7 @@ class _Sample:
 
     audit: dict[str, Any]
     audit_bytes: int
+    verdicts: dict[str, int]
 
 
 class _Bench:
@@ -86,8 +88,8 @@ class _Bench:
         self._audit = stage.add_topic("load-audit", plan.partitions)
         self._echoes = stage.add_topic("load-echo")
         self._producer = Producer({"bootstrap.servers": stage.bootstrap, "linger.ms": 20, "acks": "all"})
-        self._decided = Watcher(stage.bootstrap, self._decisions, plan.look_s)
-        self._echoed = Watcher(stage.bootstrap, self._echoes, plan.look_s)
+        self._answers = Watcher(stage.bootstrap, self._decisions, 1, plan.look_s)
+        self.lost = 0
 
     def fill(self) -> None:
         """Write the log that floor and bare loop read: signed asks, some of them many times."""
@@ -96,11 +98,15 @@ class _Bench:
 
     def scorer(self) -> Speed:
         """One scorer, fed with fresh asks that wait for it."""
-        count, start = self._plan.scorer, self._decided.answers()
+        count, answered = self._plan.scorer, self._answers.records()
+        watcher = self._watcher(self._audit_topic, self._plan.partitions)
+        start = watcher.records()
         self._write(self._actions, fleet.signed(self._stage.ground, self._chance, count, 0))
         with self._stage.scorer() as process:
-            speed = self._decided.watch(process.pid, start, count, process.check)
+            speed = watcher.watch(process.pid, start, count, process.check)
+            watcher.settle()
             process.stop()
+        self.lost += count - (self._answers.records() - answered)
         return speed
 
     def floor(self, sample: _Sample) -> Speed:
@@ -114,18 +120,20 @@ class _Bench:
             taught_bytes=TAUGHT_BYTES,
             sample=sample.audit,
         )
-        start = self._decided.answers()
         file = self._stage.folder / "floor.json"
         file.write_text(settings.text())
+        watcher = self._watcher(self._audit, self._plan.partitions)
+        start = watcher.records()
         with self._stage.child("bench.floor", str(file)) as process:
-            return self._decided.watch(process.pid, start, self._plan.floor, process.check)
+            return watcher.watch(process.pid, start, self._plan.floor, process.check)
 
     def bare(self) -> Speed:
         """The bare loop."""
-        start = self._echoed.answers()
+        watcher = self._watcher(self._echoes, 1)
+        start = watcher.records()
         arguments = (self._stage.bootstrap, self._log, str(self._plan.partitions), self._echoes)
         with self._stage.child("bench.bare", *arguments) as process:
-            return self._echoed.watch(process.pid, start, self._plan.bare, process.check)
+            return watcher.watch(process.pid, start, self._plan.bare, process.check)
 
     def round(self, number: int, sample: _Sample) -> dict[str, Speed]:
         """Each loop once, in an order that turns from round to round."""
@@ -138,35 +146,32 @@ class _Bench:
         return speeds
 
     def sample(self) -> _Sample:
-        """The audit record of median size among those of decisions."""
+        """The audit record of median size among those of decisions, and what the scorer said so far.
+
+        Raises:
+            BenchFailed: an ask was refused.
+        """
+        if refused := Watcher(self._stage.bootstrap, self._stage.ground.session.topic("deadletter"), 1, 1).records():
+            raise BenchFailed(f"the scorer refused {refused} asks")
         places = [TopicPartition(self._audit_topic, number, 0) for number in range(self._plan.partitions)]
-        records = [_bytes(message) for message in self._read(places, self._plan.scorer)]
+        written = self._watcher(self._audit_topic, self._plan.partitions).records()
+        records = [_bytes(message) for message in self._read(places, written)]
         decided = sorted((raw for raw in records if b'"kind":"decision"' in raw), key=len)
         if not decided:
             raise BenchFailed("the scorer wrote no decision to the audit")
         raw = decided[len(decided) // 2]
-        audit = orjson.loads(raw)
-        return _Sample(audit, len(raw))
+        verdicts = Counter(orjson.loads(each)["decision"]["verdict"] for each in decided)
+        return _Sample(orjson.loads(raw), len(raw), dict(sorted(verdicts.items())))
+
+    def _watcher(self, topic: str, partitions: int) -> Watcher:
+        return Watcher(self._stage.bootstrap, topic, partitions, self._plan.look_s)
 
     @property
     def _audit_topic(self) -> str:
         return self._stage.ground.session.topic("audit")
 
-    def verdicts(self) -> dict[str, int]:
-        """What the scorer said in its first round; a refusal spoils the measurement."""
-        found: Counter[str] = Counter()
-        for message in self._read([TopicPartition(self._decisions, 0, 0)], self._plan.scorer):
-            headers = unique(message.headers() or ())  # type: ignore[arg-type]  # as read: a list of (str, bytes)
-            body = orjson.loads(_bytes(message))
-            if headers["ce_type"] != TYPE_DECISION.encode():
-                raise BenchFailed(f"the scorer refused an ask: {body['code']}: {body['message']}")
-            found[body["verdict"]] += 1
-        return dict(sorted(found.items()))
-
     def close(self) -> None:
         """Remove what was added."""
-        self._decided.close()
-        self._echoed.close()
         for topic in (self._log, self._audit, self._echoes):
             self._stage.drop_topic(topic)
 
@@ -182,12 +187,13 @@ class _Bench:
             raise BenchFailed(f"{topic} could not be filled within a minute")
 
     def _read(self, places: list[TopicPartition], count: int) -> list[Message]:
+        """At least so many records, if there are that many."""
         source = consumer(self._stage.bootstrap, places)
         found: list[Message] = []
-        while len(found) < count and (more := drained(source, 5.0)):
+        while len(found) < count and (more := drained(source, _READ_S)):
             found.extend(more)
         source.close()
-        return found[:count]
+        return found
 
 
 def _bytes(message: Message) -> bytes:

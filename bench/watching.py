@@ -1,4 +1,4 @@
-"""Watching a process work: how far its answers are, and what processor time it had, from outside it."""
+"""Watching a process work: how far what it writes has come, and what processor time it had, from outside it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from bench.errors import BenchFailed
 from bench.figures import cpu_s
+from streams.topics import admin_client
 
 PATIENCE_S = 60.0
+SILENCE_S = 0.5
 _TIMEOUT_S = 10.0
 # Start and end are left out: joining the group, the first fetch, and the wait for the last record are no throughput.
 FIRST, LAST = 0.15, 0.95
@@ -19,10 +22,10 @@ FIRST, LAST = 0.15, 0.95
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """At a moment: how many answers stand in their topic, and the process's processor time so far."""
+    """At a moment: how many records stand in the topic, and the process's processor time so far."""
 
     at_s: float
-    answers: int
+    records: int
     cpu_s: float
 
 
@@ -36,56 +39,63 @@ class Speed:
 
 
 class Watcher:
-    """Looks at the end of a topic of answers, in partition 0."""
+    """Looks at the ends of a topic's partitions."""
 
-    def __init__(self, bootstrap: str, topic: str, every_s: float) -> None:
+    def __init__(self, bootstrap: str, topic: str, partitions: int, every_s: float) -> None:
         """Connect; ``every_s`` is the time between two looks."""
-        settings = {"bootstrap.servers": bootstrap, "group.id": "bench", "enable.auto.commit": False}
-        self._consumer, self._place, self._every_s = Consumer(settings), TopicPartition(topic, 0), every_s
+        self._client = admin_client(bootstrap)
+        end = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        self._ends = {TopicPartition(topic, number): end for number in range(partitions)}
+        self._every_s = every_s
 
-    def answers(self) -> int:
-        """How many stand there now."""
-        found = self._consumer.get_watermark_offsets(self._place, timeout=_TIMEOUT_S)
-        if found is None:
-            raise BenchFailed(f"the end of {self._place.topic} is not known")
-        return int(found[1])
+    def records(self) -> int:
+        """How many stand there now, over all partitions.
+
+        Raises:
+            KafkaException: the broker does not say.
+        """
+        futures = self._client.list_offsets(self._ends, request_timeout=_TIMEOUT_S)
+        return sum(int(future.result(_TIMEOUT_S).offset) for future in futures.values())
 
     def watch(self, pid: int, start: int, count: int, check: Callable[[], None]) -> Speed:
-        """Watch until ``count`` answers came after ``start``; ``check`` raises when the process ended.
+        """Watch until ``count`` records came after ``start``; ``check`` raises when the process ended.
 
         Raises:
             BenchFailed: nothing moves any more, or it was over before it could be watched.
         """
         seen = [self._look(pid)]
         moved_s = seen[0].at_s
-        while seen[-1].answers - start < count:
+        while seen[-1].records - start < count:
             time.sleep(self._every_s)
             check()
             seen.append(self._look(pid))
-            if seen[-1].answers > seen[-2].answers:
+            if seen[-1].records > seen[-2].records:
                 moved_s = seen[-1].at_s
             elif seen[-1].at_s - moved_s > PATIENCE_S:
-                raise BenchFailed(f"{seen[-1].answers - start} of {count} answers came, then nothing")
+                raise BenchFailed(f"{seen[-1].records - start} of {count} records came, then nothing")
         return speed(seen, start, count)
 
-    def _look(self, pid: int) -> Seen:
-        before_s, answers = time.perf_counter(), self.answers()
-        return Seen((before_s + time.perf_counter()) / 2, answers, cpu_s(pid))
+    def settle(self) -> None:
+        """Return when nothing more is written."""
+        before, now = -1, self.records()
+        while now > before:
+            time.sleep(SILENCE_S)
+            before, now = now, self.records()
 
-    def close(self) -> None:
-        """Disconnect."""
-        self._consumer.close()
+    def _look(self, pid: int) -> Seen:
+        before_s, records = time.perf_counter(), self.records()
+        return Seen((before_s + time.perf_counter()) / 2, records, cpu_s(pid))
 
 
 def speed(seen: list[Seen], start: int, count: int) -> Speed:
-    """Answers a second, and processor time for each, between the first and the last look well inside the work.
+    """Records a second, and processor time for each, between the first and the last look well inside the work.
 
     Raises:
         BenchFailed: there are no two such looks.
     """
-    inside = [each for each in seen if FIRST * count <= each.answers - start <= LAST * count]
-    if len(inside) < 2 or inside[-1].answers == inside[0].answers:
-        raise BenchFailed(f"{count} answers came too quickly to be watched: ask for more")
+    inside = [each for each in seen if FIRST * count <= each.records - start <= LAST * count]
+    if len(inside) < 2 or inside[-1].records == inside[0].records:
+        raise BenchFailed(f"{count} records came too quickly to be watched: ask for more")
     first, last = inside[0], inside[-1]
-    answers, span_s = last.answers - first.answers, last.at_s - first.at_s
-    return Speed(answers / span_s, (last.cpu_s - first.cpu_s) / answers * 1e6, span_s)
+    records, span_s = last.records - first.records, last.at_s - first.at_s
+    return Speed(records / span_s, (last.cpu_s - first.cpu_s) / records * 1e6, span_s)

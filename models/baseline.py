@@ -70,6 +70,7 @@ class Baseline(NamedTuple):
     Attributes:
         first_seen_ms: time of the first event, 0 before it.
         last_ms: the state's clock.
+        accepted_ms: time of the last event that the gate let be learned as usual, at first that of the first event.
         events: all events; ``refused`` were not to be learned, ``skipped`` found both epochs full.
         matured: events that are in the tables.
         next_epoch: number of the next epoch that opens, from 1.
@@ -83,6 +84,7 @@ class Baseline(NamedTuple):
 
     first_seen_ms: int
     last_ms: int
+    accepted_ms: int
     events: int
     refused: int
     skipped: int
@@ -101,7 +103,7 @@ class Baseline(NamedTuple):
 
 
 EMPTY: Final = Baseline(
-    0, 0, 0, 0, 0, 0, 1, 0, (EMPTY_TABLE,) * 5, rate.NO_COUNTERS, 0, rate.NO_SUMS, b"", None, None, None
+    0, 0, 0, 0, 0, 0, 0, 1, 0, (EMPTY_TABLE,) * 5, rate.NO_COUNTERS, 0, rate.NO_SUMS, b"", None, None, None
 )
 
 
@@ -226,7 +228,7 @@ def without(epoch: Epoch, keys: tuple[int, ...], counters: rate.Counters) -> Epo
     return epoch._replace(events=left, counts=counts, sums=rate.lessened(epoch.sums, counters)) if left else None
 
 
-_HEAD = struct.Struct("<qqIIIIII")
+_HEAD = struct.Struct("<qqqIIIIII")
 _RATE = struct.Struct("<QQQI6I")
 _RECENT = struct.Struct("<qI")
 _EPOCH = struct.Struct("<IqqB6I")
@@ -236,7 +238,8 @@ _TAGS = range(1, 8)
 
 def encode(b: Baseline) -> bytes:
     """The body, at most 1,960 bytes; equal baselines give equal bytes."""
-    head = _HEAD.pack(b.first_seen_ms, b.last_ms, b.events, b.refused, b.skipped, b.matured, b.next_epoch, b.session)
+    times = (b.first_seen_ms, b.last_ms, b.accepted_ms)
+    head = _HEAD.pack(*times, b.events, b.refused, b.skipped, b.matured, b.next_epoch, b.session)
     sections = (
         head,
         b"".join([table.raw for table in b.tables]),
@@ -301,8 +304,8 @@ def _sections(body: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _decoded(sections: Mapping[int, bytes], extra: tuple[tuple[int, bytes], ...]) -> Baseline:
-    first, last, events, refused, skipped, matured, epoch, session = _HEAD.unpack(sections[1])
-    if not (0 <= first <= last <= MAX_TIME_MS and session <= MAX_SESSION and epoch >= 1):
+    first, last, accepted, events, refused, skipped, matured, epoch, session = _HEAD.unpack(sections[1])
+    if not (0 <= first <= accepted <= last <= MAX_TIME_MS and session <= MAX_SESSION and epoch >= 1):
         raise InvalidBaseline("head: expected times in order, a session within its bound and an epoch")
     one, two, three, samples, *sums = _RATE.unpack(sections[3])
     ring = sections.get(4, b"")
@@ -314,6 +317,7 @@ def _decoded(sections: Mapping[int, bytes], extra: tuple[tuple[int, bytes], ...]
         Baseline(
             first_seen_ms=first,
             last_ms=last,
+            accepted_ms=accepted,
             events=events,
             refused=refused,
             skipped=skipped,

@@ -15,6 +15,7 @@ KNOWN = 0x8000
 _CACHED = 8_192
 
 
+@lru_cache(maxsize=_CACHED)
 def stable_code(text: str) -> int:
     """15 bits that depend on the text alone.
 
@@ -79,7 +80,6 @@ def family(client: str) -> str:
     return client.strip(" []").partition("/")[0].rstrip().lower()
 
 
-@lru_cache(maxsize=_CACHED)
 def container_code(resource_type: str, resource_id: str) -> int:
     """The code of a resource's container."""
     return stable_code(container(resource_type, resource_id))

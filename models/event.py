@@ -55,6 +55,9 @@ SESSION_FLOOR = -512
 RATE_FROM_Z, RATE_MOST, RATE_TOGETHER = 2.0, 6.0, 9.0
 # Enough of a history that a score may block: this many events matured, and this long known.
 MATURE_EVENTS = 50
+# From this impact on an action is one that can do much harm.
+HARMFUL = 2
+READMIT_AFTER_MS, READMIT_EVERY_MS = 3_600_000, 60_000
 MATURE_AGE_MS = 3_600_000
 _DAMPED = MAX_SEEN + 2
 _DAMP = (1.0, *(sqrt(r) - sqrt(r - 1) for r in range(1, _DAMPED)))
@@ -144,6 +147,7 @@ class Lesson(NamedTuple):
         session: W after it, bounded.
         ce: 6 bytes by which a repeated ce_id is known.
         learn: whether it may become normal.
+        usual: whether the gate let it, and not the slow way back in.
     """
 
     at_ms: int
@@ -153,6 +157,7 @@ class Lesson(NamedTuple):
     session: int
     ce: bytes
     learn: bool
+    usual: bool
 
 
 class Taught(NamedTuple):
@@ -285,10 +290,22 @@ def _rate(z: tuple[int, int, int]) -> int:
     return round(1024 * min(RATE_TOGETHER, sum(min(RATE_MOST, value * value / 2 - 2) for value in found)))
 
 
-def lesson(f: Features, s: Scores, ce_id: str, learn: bool) -> Lesson:
+def readmitted(b: Baseline, f: Features) -> bool:
+    """Whether an event that the gate refuses may be learned all the same: the slow way back in after a real change.
+
+    A gate alone locks out what changed for good, and alarms for ever. After an hour in which nothing was usual the
+    first event of each minute is learned, unless its impact is high; a burst is long over by then, and what is slow
+    enough to pass is for the drift from the anchor to find (Kloft and Laskov 2012 on poisoning under a gate).
+    """
+    if not b.events or f.impact >= HARMFUL or f.at_ms - b.accepted_ms < READMIT_AFTER_MS:
+        return False
+    return f.at_ms // READMIT_EVERY_MS != b.last_ms // READMIT_EVERY_MS
+
+
+def lesson(f: Features, s: Scores, ce_id: str, learn: bool, usual: bool = True) -> Lesson:
     """What `observe` shall do about this event; ``learn`` False moves clock, rate and session only."""
     session = min(MAX_SESSION, s.session)
-    return Lesson(f.at_ms, f.epoch if learn else 0, f.keys, f.counters, session, ce_hash(ce_id), learn)
+    return Lesson(f.at_ms, f.epoch if learn else 0, f.keys, f.counters, session, ce_hash(ce_id), learn, learn and usual)
 
 
 def observe(b: Baseline, lesson: Lesson) -> Baseline:
@@ -308,6 +325,7 @@ def observe(b: Baseline, lesson: Lesson) -> Baseline:
     return Baseline(
         b.first_seen_ms if b.events else at,
         at,
+        at if lesson.usual or not b.events else b.accepted_ms,
         min(_MAX_U32, b.events + 1),
         refused,
         skipped,
@@ -432,6 +450,7 @@ def lesson_json(lesson: Lesson) -> dict[str, Any]:
         "session": lesson.session,
         "ce": lesson.ce.hex(),
         "learn": lesson.learn,
+        "usual": lesson.usual,
     }
 
 
@@ -445,4 +464,5 @@ def lesson_from_json(d: Mapping[str, Any]) -> Lesson:
         session=d["session"],
         ce=bytes.fromhex(d["ce"]),
         learn=d["learn"],
+        usual=d["usual"],
     )

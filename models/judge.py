@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from models import reasons
 from models.conditions import ConditionFailed
+from models.event import HARMFUL
 from models.policy import CompiledPack, Duties, Rule
 from models.reasons import ReasonBody
 from models.scene import Scene
@@ -144,8 +145,9 @@ def _band(pack: CompiledPack, scene: Scene) -> _Hit | None:
     total = scene.scores.total
     if not pack.bands or total < pack.lowest:
         return None
+    harmful = scene.impact >= HARMFUL
     for band in pack.bands:
-        if total >= band.at and (band.severity < BLOCK or scene.scores.mature):
+        if total >= (band.harmful_at if harmful else band.at) and (band.severity < BLOCK or scene.scores.mature):
             return _Hit(band.severity, band.duties, (band.reason, *_telling(scene)))
     return None
 

@@ -85,9 +85,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """From this total score on (in 1/1024) the verdict is at least ``severity``."""
+    """From this total score on (in 1/1024) the verdict is at least ``severity``; harmful actions have their own."""
 
     at: int
+    harmful_at: int
     severity: int
     duties: Duties
     reason: ReasonBody
@@ -139,7 +140,7 @@ def compile_pack(source: str) -> CompiledPack:
     description = top["description"].text(4_096) if "description" in top else ""
     digest = canonical.digest(_document(name, version, description, bands, lists, rules))
     ref = PolicyRef(name=name, version=version, hash=digest)
-    lowest = bands[-1].at if bands else 0
+    lowest = bands[-1].harmful_at if bands else 0
     learn_below = lowest if bands and bands[-1].severity == Severity.slow else min(lowest or LEARN_BELOW, LEARN_BELOW)
     return CompiledPack(name, version, digest, ref, ref.model_dump(), bands, rules, lists, lowest, learn_below)
 
@@ -157,12 +158,16 @@ def _lists(node: Node) -> dict[str, list[str]]:
 def _bands(node: Node) -> tuple[Band, ...]:
     bands: list[Band] = []
     for name, item in node.fields("", "slow guide block").items():
-        parts = item.fields("at reason", "obligations references")
+        parts = item.fields("at reason", "harmful_at obligations references")
         at, duties = parts["at"].score(), _duties(parts.get("obligations"), name, item)
-        bands.append(Band(at, int(Severity[name]), duties, _reason(parts)))
+        harmful_at = parts["harmful_at"].score() if "harmful_at" in parts else at
+        if harmful_at > at:
+            raise parts["harmful_at"].wrong("expected at most what stands under at")
+        bands.append(Band(at, harmful_at, int(Severity[name]), duties, _reason(parts)))
     ordered = sorted(bands, key=lambda band: -band.severity)
-    if any(higher.at <= lower.at for higher, lower in pairwise(ordered)):
-        raise node.wrong("expected slow below guide below block")
+    for higher, lower in pairwise(ordered):
+        if higher.at <= lower.at or higher.harmful_at <= lower.harmful_at:
+            raise node.wrong("expected slow below guide below block")
     return tuple(ordered)
 
 
@@ -268,7 +273,7 @@ def _document(
         "version": version,
         "description": description,
         "lists": lists,
-        "bands": [[band.at, band.severity, _duties_json(band.duties), band.reason] for band in bands],
+        "bands": [[band.at, band.harmful_at, band.severity, _duties_json(band.duties), band.reason] for band in bands],
         "rules": [
             {
                 "id": rule.id,

@@ -33,6 +33,7 @@ from models.event import (
     features_from_json,
     lesson,
     observe,
+    readmitted,
     score,
     take_back,
     taught,
@@ -56,7 +57,7 @@ from models.facts import (
 )
 from models.given import facts_for, identity_facts, world_facts
 from models.holds import admitted, consequences, planned
-from models.judge import SLOW, judge, judge_answer, obey
+from models.judge import BLOCK, SLOW, Judged, judge, judge_answer, obey
 from models.policy import CompiledPack
 from models.scene import Scene, Used
 from schemas.documents import Approve, Control, Deny, EnforcementPoint, Facts, Import, Reset
@@ -110,14 +111,20 @@ def decide(state: State, ask: Ask, world: World) -> Ruling:
     effects: list[Effect] = []
     teach: bytes | None = None
     if "repeated" not in used:
-        learn = judged.severity <= SLOW and scores.total < world.pack.learn_below
-        note = lesson(seen, scores, ask.ce_id, learn)
+        usual = judged.severity <= SLOW and scores.total < world.pack.learn_below
+        learn = usual or (_happens(judged) and readmitted(state.baseline, seen))
+        note = lesson(seen, scores, ask.ce_id, learn, usual)
         effects.append(Observe(note))
         effects.extend(consequences(ask, judged, used, plan))
         teach = taught(note) if learn else None
     waits = any(isinstance(effect, Spend) for effect in effects)
     decision = decision_body(ask.decision_id, judged, used, world.pack)
     return Ruling(seen, scores, used, decision, _shadowed(world.shadow, scene), effects, teach, waits)
+
+
+def _happens(judged: Judged) -> bool:
+    """Whether the action may go on by itself; what is blocked or held is never learned."""
+    return judged.severity < BLOCK and not judged.approval_ms
 
 
 def answer_hold(

@@ -30,7 +30,7 @@ class Answers:
         self._keys, self._receipts = keys, receipts
 
     def decision(
-        self, ask: dict[str, Any], identity: str, at_ms: int, decision: dict[str, Any], effects: list[Effect]
+        self, ask: dict[str, Any], identity: str, at_ms: int, decision_id: str, body: bytes, taught: bytes
     ) -> Answer:
         """The answer that carries a decision.
 
@@ -38,11 +38,11 @@ class Answers:
             ask: where it goes, in the shape of ``schemas.documents.AskRecord``.
             identity: whom the receipt binds.
             at_ms: the action's time; the answer carries no wall time.
-            decision: the body.
-            effects: what the decision changed; the receipt names what can be taken back.
+            decision_id: its id, which is in the body too.
+            body: what `decision_bytes` gave.
+            taught: what the receipt carries, so that it can be taken back; see `taught_by`.
         """
-        decision_id = decision["decision_id"]
-        receipt = self._receipts.seal(decision_id, identity, taught_by(effects))
+        receipt = self._receipts.seal(decision_id, identity, taught)
         headers = wire_headers.decision_headers(
             decision_id,
             wire_headers.TYPE_DECISION,
@@ -51,7 +51,7 @@ class Answers:
             receipt,
             ask.get("traceparent", ""),
         )
-        return self._addressed(ask, decision_id, decision_bytes(decision), headers)
+        return self._addressed(ask, decision_id, body, headers)
 
     def rejection(self, ask: AskHeaders, refusal_id: str, at_ms: int, told: Rejection) -> Answer:
         """The answer that says why an ask was refused."""

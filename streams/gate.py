@@ -33,7 +33,7 @@ from stayhand.headers import AskHeaders
 from stayhand.identity import parse_identity
 from stayhand.partition import partition_for
 from stayhand.wire import invalid
-from streams.answers import Answers
+from streams.answers import Answers, decision_bytes, taught_by
 from streams.limits import Limiter
 from streams.observer import Observer
 from streams.outbox import Outbox
@@ -130,8 +130,10 @@ class Gate:
         """Send a recovered answer again as the same bytes; one that spent waits for the commit, as it did."""
         if body.get("decision") is None or body["ask"]["late"]:
             return
-        effects = [effect_from_json(effect) for effect in body["effects"]]
-        answer = self._answers.decision(body["ask"], body["identity"], body["at_ms"], body["decision"], effects)
+        told, taught = body["decision"], taught_by([effect_from_json(effect) for effect in body["effects"]])
+        answer = self._answers.decision(
+            body["ask"], body["identity"], body["at_ms"], told["decision_id"], decision_bytes(told), taught
+        )
         self._outbox.send(own, answer, waits=body["waits"])
 
     def _read(self, record: Record, now_ms: int) -> Read:
@@ -156,9 +158,11 @@ class Gate:
         body = self._outbox.body(own, "decision", identity=ask.identity, at_ms=ask.at_ms, ask=asked)
         body["vector"]["actions"] = record.offset
         body["action"] = orjson.Fragment(record.value or b"null")
-        self._outbox.write(own, _ruled(body, ruling, world))
+        told = decision_bytes(ruling.decision)
+        self._outbox.write(own, _ruled(body, ruling, told, world))
         if not ask.late:
-            answer = self._answers.decision(asked, ask.identity, ask.at_ms, ruling.decision, ruling.effects)
+            taught = ruling.taught or b""
+            answer = self._answers.decision(asked, ask.identity, ask.at_ms, ask.decision_id, told, taught)
             self._outbox.send(own, answer, waits=ruling.waits)
         state = settle(entry.state, ruling.effects)
         own.put(ask.identity, state, clock_ms=ask.at_ms, action=record.offset, control=None)
@@ -228,8 +232,9 @@ class Gate:
         ruling = answer_hold(entry.state, control, at_ms, final_id, world, identity, point)
         assert ruling is not None, "the hold was found above"
         body["kind"], body["ask"] = "final", _held(hold, at_ms)
-        _ruled(body, ruling, world)
-        answer = self._answers.decision(body["ask"], identity, at_ms, ruling.decision, ruling.effects)
+        told = decision_bytes(ruling.decision)
+        _ruled(body, ruling, told, world)
+        answer = self._answers.decision(body["ask"], identity, at_ms, final_id, told, b"")
         self._outbox.send(own, answer, waits=ruling.waits)
         return ruling.effects
 
@@ -291,15 +296,15 @@ def _held(hold: HoldFact, at_ms: int) -> Json:
     }
 
 
-def _ruled(body: Json, ruling: Ruling, world: World) -> Json:
-    """Put a ruling into an audit record."""
+def _ruled(body: Json, ruling: Ruling, told: bytes, world: World) -> Json:
+    """Put a ruling, and the bytes that its asker is told, into an audit record."""
     body["vector"].update(
         policy=world.pack.hash, shadow=world.shadow.hash if world.shadow else "", prior=world.prior.hash
     )
     body["features"] = event.features_json(ruling.features)
     body["scores"] = event.scores_json(ruling.scores)
     body["facts"] = ruling.facts
-    body["decision"] = ruling.decision
+    body["decision"] = orjson.Fragment(told)
     if ruling.shadow is not None:
         body["shadow"] = ruling.shadow
     body["effects"] = [effect_json(effect) for effect in ruling.effects]

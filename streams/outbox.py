@@ -20,7 +20,8 @@ from streams.registry import Registry
 class Outbox:
     """The only way out for a worker's words.
 
-    ``sequence`` is that of the next checkpoint; ``urgent`` says that an answer waits for it.
+    ``sequence`` is that of the next checkpoint; ``urgent``: an answer waits for it. Answers leave by ``flush``:
+    at once after a few actions, some at a time out of a large batch, where each would else be a request of its own.
     """
 
     def __init__(self, log: Log, answers: Answers, registry: Registry, observer: Observer, worker: str) -> None:
@@ -28,14 +29,21 @@ class Outbox:
         self._log, self._answers, self._registry = log, answers, registry
         self._observer, self._worker = observer, worker
         self.sequence, self.urgent = 1, False
+        self._ready: list[Answer] = []
 
     def send(self, own: Ownership, answer: Answer, *, waits: bool) -> None:
-        """Send an answer now, or once the checkpoint that contains what it spends is committed."""
+        """Send an answer with the next flush, or once the checkpoint that contains what it spends is committed."""
         if not waits:
-            self._log.reply(answer)
+            self._ready.append(answer)
             return
         own.waiting.append((self.sequence, answer))
         self.urgent = True
+
+    def flush(self) -> None:
+        """Let go of the answers that are ready."""
+        ready, self._ready = self._ready, []
+        for answer in ready:
+            self._log.reply(answer)
 
     def release(self, own: Ownership, sequence: int) -> None:
         """Send the answers that waited for this checkpoint."""
@@ -50,8 +58,8 @@ class Outbox:
     def body(self, own: Ownership, kind: str, *, identity: str = "", at_ms: int = 0, **parts: Any) -> dict[str, Any]:
         """An audit record's common parts; the vector's offsets are those of the last records processed."""
         vector = {
-            "actions_topic": own.topics[0].hex(),
-            "controls_topic": own.topics[1].hex(),
+            "actions_topic": own.topic_names[0],
+            "controls_topic": own.topic_names[1],
             "partition": own.partition,
             "actions": own.actions_next - 1,
             "controls": own.controls_next - 1,
@@ -78,7 +86,7 @@ class Outbox:
         self._log.dead_letter(key, value, headers)
         self._observer.refused(cause.code)
         if isinstance(cause, Refusal) and cause.reply_allowed and cause.headers is not None:
-            self._log.reply(self._rejection(record, cause, cause.headers))
+            self._ready.append(self._rejection(record, cause, cause.headers))
 
     def _rejection(self, record: Record, refusal: Refusal, asked: AskHeaders) -> Answer:
         told = Rejection(code=refusal.code, message=refusal.message, field=refusal.field)

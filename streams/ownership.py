@@ -78,10 +78,12 @@ class Ownership:
     committing: Mapping[str, Entry] = field(default_factory=dict)
     waiting: list[tuple[int, Answer]] = field(default_factory=list)
     _cache: OrderedDict[str, Entry] = field(default_factory=OrderedDict)
+    topic_names: tuple[str, str] = field(init=False)
     _cut: tuple[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
         """The first part reaches back to the position that was taken over."""
+        self.topic_names = (self.topics[0].hex(), self.topics[1].hex())
         self._cut = (self.committed.audit_next, self.committed.audit_term)
 
     def load(self, identities: Iterable[str]) -> None:

@@ -17,11 +17,13 @@ from streams.limits import Limiter
 from streams.observer import Observer, Silent
 from streams.outbox import Outbox
 from streams.ownership import Ownership
-from streams.ports import Batch, Clock, KafkaFailed, Log, Record, Store
+from streams.ports import Batch, Clock, Fenced, KafkaFailed, Log, Record, Store
 from streams.reading import Reader, Refusal
 from streams.registry import Registry
 from streams.takeover import Gap, TakeOver
 
+# From so many actions on a batch is one that a backlog made, and its answers go out some at a time.
+_BATCH_LARGE, _ANSWERS_TOGETHER = 16, 32
 _LOG = structlog.get_logger("stayhand.worker")
 
 
@@ -120,7 +122,11 @@ class Worker:
     def lost(self, partitions: Sequence[int]) -> None:
         """Let go without a word: somebody else owns them. A checkpoint under way is refused, or was in time."""
         _LOG.warning("partitions lost", partitions=list(partitions))
-        self._collect(wait=True)
+        try:
+            self._collect(wait=True)
+        except Fenced:
+            # Nothing of it was written; whoever owns the partition now finds its records in the audit.
+            self._under_way = None
         self._let_go(partitions)
 
     def _own(self, partition: int) -> int:
@@ -134,6 +140,7 @@ class Worker:
             self._gate.answer_again(own, entry.body)
         self._catch_up_controls(own)
         self._gate.say_applied(own)
+        self._outbox.flush()
         self._observer.restored(partition, taken.restored_records, self._clock.monotonic_s() - began_s)
         _LOG.info("partition taken over", partition=partition, term=own.term, recovered=len(taken.recovered))
         return own.actions_next
@@ -177,17 +184,25 @@ class Worker:
         for record in batch.controls:
             if own := self.owned.get(record.partition):
                 self._gate.control(own, record)
+        self._let_go_answers()
 
     def _take(self, records: Sequence[Record]) -> None:
         """Read a batch of actions, load the identities that it names, and handle each record in order."""
         now_ms = self._clock.wall_ms()
         batch = self._gate.read(records, now_ms)
         self._load(batch)
-        for read in batch:
-            own = self.owned.get(read.record.partition)
-            if own is not None and read.record.offset >= own.actions_next:
-                self._prove_membership()
-                self._gate.handle(own, read, now_ms)
+        together = 1 if len(batch) < _BATCH_LARGE else _ANSWERS_TOGETHER
+        for start in range(0, len(batch), together):
+            for read in batch[start : start + together]:
+                own = self.owned.get(read.record.partition)
+                if own is not None and read.record.offset >= own.actions_next:
+                    self._gate.handle(own, read, now_ms)
+            self._let_go_answers()
+
+    def _let_go_answers(self) -> None:
+        """Answers leave only while this is still a member."""
+        self._prove_membership()
+        self._outbox.flush()
 
     def _load(self, batch: Iterable[Read]) -> None:
         wanted: dict[int, list[str]] = {}

@@ -67,7 +67,7 @@ def _format(java: list[str], settings: Path, home: BrokerHome) -> None:
     if (home.data / "meta.properties").exists():
         return
     cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings)]
+    command = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(settings)]
     with home.log.open("ab") as log:
         done = subprocess.run(  # noqa: S603 - the command comes from this module
             command, check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=_FORMAT_TIMEOUT_S

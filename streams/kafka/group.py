@@ -30,7 +30,7 @@ class Member:
     that an assignment, be it empty, is in force and taken over; ``taking_over`` that the listener is at it.
 
     It must be polled all the while: when the session times out, librdkafka forgets the member id but goes on with
-    heartbeats until ``lost`` was called, and a broker that comes back then fences it as a stranger with its own name.
+    heartbeats until the loss is answered, and a broker that comes back then fences it as a stranger with its own name.
 
     A checkpoint that began before partitions were lost must not be taken for one of the member that joined anew: a
     partition is written for only under the term that was committed for it since it was assigned, and with the group's
@@ -56,11 +56,11 @@ class Member:
             self._call(lambda: self._assign(listener, partitions))
 
         def revoked(_: Consumer, taken: list[TopicPartition]) -> None:
-            self._call(lambda: self._give_up(listener.revoked, taken))
+            self._call(lambda: self._give_up(listener, taken))
 
         def lost(_: Consumer, taken: list[TopicPartition]) -> None:
             self._held = None
-            self._call(lambda: self._give_up(listener.lost, taken))
+            self._call(lambda: self._lose(listener, taken))
 
         self._consumer.subscribe([self._topic], on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
@@ -89,12 +89,18 @@ class Member:
         self.owned = frozenset(starts)
         self.settled = True
 
-    def _give_up(self, tell: Callable[[Sequence[int]], None], taken: Sequence[TopicPartition]) -> None:
-        self.owned = frozenset()
-        self.settled = False
-        tell(sorted(each.partition for each in taken))
+    def _give_up(self, listener: Listener, taken: Sequence[TopicPartition]) -> None:
+        """The membership holds until the listener is done."""
+        self.owned, self.settled = frozenset(), False
+        listener.revoked(sorted(each.partition for each in taken))
         self._held = None
         self._consumer.unassign()
+
+    def _lose(self, listener: Listener, taken: Sequence[TopicPartition]) -> None:
+        """Nothing holds any more: librdkafka is answered before the listener is told, see above."""
+        self.owned, self.settled = frozenset(), False
+        self._consumer.unassign()
+        listener.lost(sorted(each.partition for each in taken))
 
     def poll(self, timeout_s: float) -> Message | None:
         """The next action, or None; raises what the listener raised.

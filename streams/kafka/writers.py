@@ -124,7 +124,11 @@ class Journal:
 
 
 class Transactions:
-    """State records and positions, all or nothing."""
+    """State records and positions, all or nothing.
+
+    After its broker was away librdkafka 2.16 may wait for a coordinator on a handle that is gone, and then
+    ``send_offsets_to_transaction`` does not even keep its time-out: whoever calls ``commit`` must bound its time.
+    """
 
     def __init__(self, conf: Conf, faults: Faults) -> None:
         """Make the producer."""

@@ -89,7 +89,7 @@ def run(
             session = Session(settings, check_prefix(made), by)
             live = Session(settings, check_prefix(live_prefix), by) if backfill else None
             plan = Plan(tuple(files), session, policy, live, bool(prefix), partitions, patience_s)
-            with Bar() as bar:
+            with Bar(embedded=(bootstrap or broker) == "embedded") as bar:
                 ended = replay(plan, bar)
     except KeyboardInterrupt as error:
         sys.stderr.write("stopped\n")

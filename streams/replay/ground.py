@@ -17,8 +17,9 @@ from streams import topics
 from streams.commands import _kafka
 from streams.commands._session import Session
 from streams.replay.errors import ReplayMistaken
+from streams.shipped import DEFAULT_PACK
 
-DEFAULT_POLICY = Path(__file__).resolve().parents[2] / "policies" / "default.yaml"
+DEFAULT_POLICY = DEFAULT_PACK
 KEY_ID = "k1"
 NO_LIMIT = 1_000_000_000
 _LOG = structlog.get_logger("stayhand.replay")

@@ -36,7 +36,7 @@ def test_no_samples_have_no_percentile(samples, share):
 
 
 def test_a_speed_leaves_start_and_end_out():
-    steady = [Seen(at_s=2 + n, answers=100 + 100 * n, cpu_s=5 + 0.01 * n) for n in range(1, 10)]
+    steady = [Seen(at_s=2 + n, records=100 + 100 * n, cpu_s=5 + 0.01 * n) for n in range(1, 10)]
     seen = [Seen(0, 100, 1), *steady, Seen(60, 1_100, 50)]
     found = speed(seen, start=100, count=1_000)
     assert found.per_s == pytest.approx(100)

@@ -39,7 +39,7 @@ def test_throughput_measures_scorer_floor_and_bare_loop(bootstrap):
     assert found["floor_per_s"] > 0
     assert found["bare_per_s"] > 0
     assert found["ratios"] == [found["ratio"]]
-    assert sum(found["verdicts"].values()) == plan.scorer, "every ask of the first round was decided"
+    assert sum(found["verdicts"].values()) == plan.scorer, "every ask of the first round was decided and recorded"
 
 
 def test_state_writes_what_it_reads():

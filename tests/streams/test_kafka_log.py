@@ -550,7 +550,6 @@ def test_a_worker_goes_on_when_its_broker_is_back(
     try:
         owner.log.start(owner)
         turn_until(lambda: len(owner.owned) == PARTITIONS, owner)
-        owner.log.transact({0: [(b"k", b"before")]}, {0: owner.owned[0]})
         # Polled all the while, as a worker does: librdkafka sends heartbeats without a member id until the loss of the
         # session is taken note of, and would be fenced by its own name.
         restarting = threading.Thread(target=lambda: (broker.kill(), broker.restart()))
