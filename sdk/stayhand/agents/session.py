@@ -10,7 +10,7 @@ from stayhand.agents.memory import ArgumentClass, Memory, Origin, worse
 from stayhand.agents.signals import Signals
 from stayhand.agents.table import UNKNOWN, Role, Tool, ToolTable, shipped_table
 from stayhand.agents.task import Task
-from stayhand.agents.values import ADDRESSES, ValueType, addresses, host, typed, user, words
+from stayhand.agents.values import ADDRESSES, ValueType, addresses, own_host, typed, user, words
 
 # A longer list is classified by its first values; the rest counts as foreign once something foreign was read.
 MAX_ARGUMENT_VALUES = 24
@@ -20,6 +20,7 @@ MAX_OUTPUT = 262_144
 MAX_NESTING = 32
 _MAX_FIELD = 80
 _MAX_LINES = 64
+_MAX_LABELS = 6
 _FOREIGN = (ArgumentClass.F, ArgumentClass.f)
 
 
@@ -62,6 +63,7 @@ class AgentSession:
         self._table = shipped_table() if tools is None else tools
         self._memory = Memory(secrets.token_bytes(32) if key is None else key)
         self._task = Task(task_text, self._table.lexicon, self._memory)
+        self._common = frozenset(self._table.lexicon.common)
         self._declared = None if declared is None else frozenset(declared)
         self._domains = frozenset(family.partition(".")[0] for family in self._task.families)
         self._untrusted = False
@@ -164,12 +166,27 @@ class AgentSession:
         mark = memory.fingerprint(value)
         if task.has_value(mark):
             return _TASK
-        where = host(kind, value)
+        where = own_host(kind, value, self._common)
         same_host = bool(where) and task.has_host(memory.fingerprint(where))
         if kind == "url" and same_host:
             return _LINKED
+        seen = memory.find(mark, address=True)
+        if seen is None and where:
+            seen = self._host_seen(where)
         linked = same_host or (kind == "mail" and task.names_any(map(memory.fingerprint, words(user(value)))))
-        return _linked(memory.find(mark, address=True), linked)
+        return _linked(seen, linked)
+
+    def _host_seen(self, where: str) -> Origin | None:
+        """Where a host, or one above it, was seen in free text.
+
+        Another page, mailbox or sub-domain of it is no better: what is put there may be what is to be stolen.
+        """
+        labels = where.split(".")
+        for parts in {len(labels), *range(2, min(len(labels), _MAX_LABELS))}:
+            seen = self._memory.find_words([self._memory.fingerprint(".".join(labels[-parts:]))])
+            if seen is not None:
+                return seen
+        return None
 
     def _name(self, value: str) -> Origin:
         memory, task = self._memory, self._task
@@ -214,9 +231,11 @@ class AgentSession:
             self._index_text(text, origin._replace(trust="external"), improves=False)
 
     def _index_text(self, text: str, origin: Origin, *, improves: bool) -> None:
-        for _, value in addresses(text):
+        said = set(words(text))
+        for kind, value in addresses(text):
             self._memory.add(value, origin, improves=improves)
-        self._memory.add_words(set(words(text)), origin.trust, named=origin.named)
+            said.add(own_host(kind, value, self._common))
+        self._memory.add_words(said - {""}, origin.trust, named=origin.named)
 
 
 def _linked(seen: Origin | None, linked: bool) -> Origin:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from stayhand.agents.memory import Memory
 from stayhand.agents.table import Lexicon
-from stayhand.agents.values import ValueType, addresses, host, user, words
+from stayhand.agents.values import ValueType, addresses, host, own_host, user, words
 
 _QUOTES = "'\"\u201c\u201d\u2018\u2019"
 _QUOTED = re.compile(rf"(?<!\w)[{_QUOTES}]([^{_QUOTES}\n]{{1,200}})[{_QUOTES}](?!\w)")
@@ -34,9 +34,8 @@ class Task:
         self.known = bool(text.strip())
         self.literals = frozenset(kind for kind, _ in found)
         self._values = frozenset(mark(value) for _, value in found)
-        # A host of everybody's (a mail provider) links nobody to the task.
-        hosts = {host(kind, value) for kind, value in found} - {""}
-        self._hosts = frozenset(mark(where) for where in hosts if common.isdisjoint(where.split(".")[:-1]))
+        hosts = {own_host(kind, value, common) for kind, value in found} - {""}
+        self._hosts = frozenset(map(mark, hosts))
         self._words = frozenset(mark(word) for word in every)
         self._names = frozenset(mark(name) for name in _names(text, found, common))
         self.families = _implied(every, found, lexicon)

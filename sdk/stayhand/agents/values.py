@@ -75,6 +75,12 @@ def host(kind: ValueType, value: str) -> str:
     return value.rpartition("@")[2] if kind == "mail" else ""
 
 
+def own_host(kind: ValueType, value: str, common: frozenset[str]) -> str:
+    """The host of an address where it tells whose it is; empty for a host of everybody's, as a mail provider's is."""
+    found = host(kind, value)
+    return found if common.isdisjoint(found.split(".")[:-1]) else ""
+
+
 def user(value: str) -> str:
     """The part of a normalised mail address before its domain."""
     return value.rpartition("@")[0]
