@@ -17,7 +17,7 @@ from stayhand.wire import SecretMatch
 SecretRules = Literal["built-in", "kingfisher"]
 MATCHES_MAX = 32
 NESTING_MAX = 64
-_PREFIX, _LEAST_KEY, _FEW = 8, 16, 3
+_PREFIX, _LEAST_KEY, _FILLER = 8, 16, frozenset("x*.-_")
 _PEM_BODY_CHARACTERS = 8_192
 _SAFE_KEY = re.compile(r"[A-Za-z0-9_.\-]{1,40}")
 _PLACEHOLDER = re.compile(r"\*+|[xX]+|\.+|\$[A-Z_][A-Z0-9_]*|\$?\{.*\}|<.*>|%[a-z]")
@@ -173,8 +173,8 @@ def matches(text: str) -> Iterator[tuple[Rule, str]]:
 
 
 def _filled_in(secret: str) -> bool:
-    """Whether behind a prefix there are no more than three characters, as in ``ghp_xxxx...``: no random key is so."""
-    return len(secret) >= _LEAST_KEY and len(set(secret[_PREFIX:].casefold())) <= _FEW
+    """Whether behind a prefix there is nothing but filler, as in ``ghp_xxxx...``."""
+    return len(secret) >= _LEAST_KEY and _FILLER.issuperset(secret[_PREFIX:].casefold())
 
 
 def _secret_of(rule: Rule, match: re.Match[str], text: str) -> str:
