@@ -17,10 +17,10 @@ from bench.figures import load, surroundings
 from streams.brokers import BrokerError, broker_from
 from streams.brokers.jars import KAFKA_VERSION
 from streams.commands._session import KafkaDown
-from streams.replay.errors import ReplayFailed
+from streams.local.errors import Failed
 from streams.topics import TopicsFailed
 
-_FAILURES = (BenchFailed, BrokerError, KafkaDown, KafkaException, ReplayFailed, TopicsFailed, ValueError)
+_FAILURES = (BenchFailed, BrokerError, KafkaDown, KafkaException, Failed, TopicsFailed, ValueError)
 _BROKERS = {"apache": f"Apache Kafka {KAFKA_VERSION}", "embedded": "embedded (noida-db)"}
 
 

@@ -15,7 +15,7 @@ import orjson
 from stayhand.headers import TYPE_PENDING, AskHeaders, Header, rfc3339
 from stayhand.partition import partition_for
 from stayhand.signing import sign
-from streams.replay.ground import KEY_ID, Ground
+from streams.local.ground import KEY_ID, Ground
 
 IDENTITIES = 1_000
 # Longer than any run, so that no answer is withheld for being late.

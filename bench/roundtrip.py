@@ -19,8 +19,8 @@ from bench.figures import median, percentile, spread
 from bench.stage import Stage, staged
 from stayhand import Guard
 from stayhand.errors import Unavailable
-from streams.replay.ground import KEY_ID
-from streams.replay.scorer import ScorerProcess
+from streams.local.ground import KEY_ID
+from streams.local.scorer import ScorerProcess
 
 DEADLINE_MS = 30_000
 Say = Callable[[str], None]

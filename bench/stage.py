@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import NewTopic
 
 from bench.errors import BenchFailed
-from bench.figures import ROOT
 from streams import topics
-from streams.brokers import tether
 from streams.commands._session import Session
-from streams.replay.ground import DEFAULT_POLICY, Ground, lay, remove, replay_point
-from streams.replay.scorer import ScorerProcess
+from streams.local.child import Child
+from streams.local.ground import DEFAULT_POLICY, Ground, lay, remove, replay_point
+from streams.local.scorer import ScorerProcess
 
 TIMEOUT_S = 15.0
 
@@ -69,53 +63,7 @@ class Stage:
 
     def child(self, module: str, *arguments: str) -> Child:
         """A process of ours, ``python -m MODULE ARGUMENTS``."""
-        return Child(module, arguments, self.folder / f"{module}.log")
-
-
-class Child:
-    """A Python process that ends with this one (on Linux), or with its ``with`` block."""
-
-    def __init__(self, module: str, arguments: Sequence[str], log: Path) -> None:
-        """Start it; what it says goes to ``log``."""
-        self._log = log
-        path = os.pathsep.join([str(ROOT), str(ROOT / "sdk")])
-        command = [sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid())]
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [*command, sys.executable, "-m", module, *arguments],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": path},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
-    @property
-    def pid(self) -> int:
-        """The process's id."""
-        return self._process.pid
-
-    def check(self) -> None:
-        """Raise BenchFailed with the last line of its log when it ended."""
-        status = self._process.poll()
-        if status is not None:
-            said = self._log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
-            raise BenchFailed(f"{self._log.stem} ended with status {status}: {said or 'it said nothing'}")
-
-    def kill(self) -> None:
-        """End it at once. Idempotent."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
+        return Child(module, arguments, self.folder / f"{module}.log", {})
 
 
 @contextmanager

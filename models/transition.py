@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.agent import agent_points
 from models.ask import NEW, Ask, Ruling, State, World
@@ -29,6 +29,7 @@ from models.effects import (
     effect_json,
 )
 from models.event import (
+    Scores,
     features,
     features_from_json,
     lesson,
@@ -62,7 +63,7 @@ from models.policy import CompiledPack
 from models.scene import Scene, Used
 from schemas.documents import Approve, Control, Deny, EnforcementPoint, Facts, Import, Reset
 from stayhand import canonical
-from stayhand.wire import OutcomeResult, PendingAction
+from stayhand.wire import OutcomeResult, PendingAction, Verdict
 
 __all__ = [
     "NEW",
@@ -71,6 +72,7 @@ __all__ = [
     "ControlRefused",
     "Effect",
     "InvalidFacts",
+    "Rejudged",
     "Ruling",
     "State",
     "World",
@@ -85,8 +87,10 @@ __all__ = [
     "find_hold",
     "redecide",
     "redecide_shadow",
+    "rejudged",
     "report",
     "settle",
+    "verdict_under",
 ]
 
 
@@ -232,12 +236,47 @@ def redecide(record: Mapping[str, Any], pack: CompiledPack) -> bytes:
     """
     if record["decision"]["policy"]["hash"] != pack.hash:
         raise WrongPack(f"policy.hash: expected {pack.hash}, the record has {record['decision']['policy']['hash']}")
+    return canonical.canonical(rejudged(record, pack).decision)
+
+
+class Rejudged(NamedTuple):
+    """What a pack makes of an audit record.
+
+    The decision's body, the scores as this release computes them, and the ids of the rules whose condition could not be
+    evaluated.
+    """
+
+    decision: dict[str, Any]
+    scores: Scores
+    failed: tuple[str, ...]
+
+
+def rejudged(record: Mapping[str, Any], pack: CompiledPack) -> Rejudged:
+    """What any pack makes of an audit record (kind decision or final): what if it had decided?
+
+    Facts and features are those of the record, so what earlier decisions taught, held and spent is not asked again.
+
+    Raises:
+        KeyError: where the record lacks a part.
+    """
     scene = _recorded(record, pack)
-    if record["kind"] == "final":
-        judged = judge_answer(pack, scene)
-    else:
-        judged = admitted(obey(judge(pack, scene), scene.used["point"]["obligations"]), scene)
-    return canonical.canonical(decision_body(record["decision"]["decision_id"], judged, scene.used, pack))
+    judged = judge_answer(pack, scene) if record["kind"] == "final" else _admitted(pack, scene)
+    decision = decision_body(record["decision"]["decision_id"], judged, scene.used, pack)
+    return Rejudged(decision, scene.scores, judged.failed)
+
+
+def verdict_under(ruling: Ruling, ask: Ask, pack: CompiledPack) -> Verdict:
+    """The verdict that another pack would have given on an ask that was just ruled on, observe mode aside."""
+    name, point = ask.action.action.name, ask.point.point
+    impact, agent = ruling.features.impact, agent_points(ask.action.context)
+    scene = Scene(
+        ask.identity, name, ask.action, ruling.facts, ruling.scores, impact, point, ask.late, pack.lists, agent
+    )
+    return VERDICTS[_admitted(pack, scene).severity]
+
+
+def _admitted(pack: CompiledPack, scene: Scene) -> Judged:
+    return admitted(obey(judge(pack, scene), scene.used["point"]["obligations"]), scene)
 
 
 def redecide_shadow(record: Mapping[str, Any], shadow: CompiledPack) -> dict[str, Any] | None:
@@ -252,10 +291,19 @@ def _recorded(record: Mapping[str, Any], pack: CompiledPack) -> Scene:
         name, action, late, point = used["answer"]["action"], None, False, ""
     else:
         given = record["action"]
-        action = given if isinstance(given, PendingAction) else PendingAction.model_validate(given)
-        name, late, point = action.action.name, record["ask"]["late"], record["ask"]["point"]
+        name = given.action.name if isinstance(given, PendingAction) else given["action"]["name"]
+        action, late, point = _asked(given, name, pack), record["ask"]["late"], record["ask"]["point"]
     agent = None if action is None else agent_points(action.context)
     return Scene(record["identity"], name, action, used, score(seen), seen.impact, point, late, pack.lists, agent)
+
+
+def _asked(given: PendingAction | Mapping[str, Any], name: str, pack: CompiledPack) -> PendingAction | None:
+    """The action itself, where a condition may look at it: reading it is what takes longest."""
+    if isinstance(given, PendingAction):
+        return given
+    if all(rule.when is None for rule in pack.rules_for(name)):
+        return None
+    return PendingAction.model_validate(given)
 
 
 def _shadowed(shadow: CompiledPack | None, scene: Scene) -> dict[str, Any] | None:

@@ -68,11 +68,19 @@ class PackDocument(Document):
 
 
 class ActivePolicy(Document):
-    """Which pack decides, which is only recorded, and which one to roll back to (key ``policy``)."""
+    """Which pack decides, which is only recorded, and which one to roll back to (key ``policy``).
+
+    ``activation`` is new each time a pack is activated. In each partition, of the first ``window`` asks decided after
+    it, at most ``cap_percent`` more may be blocked than ``previous`` would have blocked; beyond that ``previous``
+    decides again. 100 lets any number be blocked.
+    """
 
     active: Hex
     shadow: Hex | None = None
     previous: Hex | None = None
+    activation: Annotated[str, Field(pattern=r"^[0-9a-f]{0,32}$")] = ""
+    cap_percent: Annotated[int, Field(ge=0, le=100)] = 5
+    window: Annotated[int, Field(ge=1, le=100_000)] = 500
     by: Name
     why: Label = ""
 
@@ -268,15 +276,32 @@ class AskRecord(Document):
     traceparent: str = ""
 
 
+class GuardRecord(Document):
+    """What a partition has counted of a new policy.
+
+    ``decided`` asks since the activation, of which the new pack blocked ``blocks`` and the one before it would have
+    blocked ``blocks_before``. trial: it still counts. kept: the new pack decides from now on. returned: it blocked too
+    much more, so that the one before it decides again and the new one is the shadow.
+    """
+
+    activation: str
+    state: Literal["trial", "kept", "returned"]
+    decided: int
+    blocks: int
+    blocks_before: int
+
+
 class AuditRecord(Document):
     """One record of `stayhand.audit`; ``kind`` says which of the optional parts it has.
 
-    decision: ask, action, features, scores, facts, decision, effects (and shadow). final: the second answer of a hold.
+    decision: ask, action, features, scores, facts, decision, effects (and shadow; guard, after this decision, while a
+    new policy is on trial or returned to shadow). final: the second answer of a hold.
     outcome: outcome, effects. control: control, effects. applied: a change of `stayhand.global` was applied.
-    mark: a new owner took the partition over. gap: input that was gone before it could be read.
+    mark: a new owner took the partition over. gap: input that was gone before it could be read. returned: from here on
+    the policy before decides again (guard; the hashes and limits in note).
     """
 
-    kind: Literal["decision", "final", "outcome", "control", "applied", "mark", "gap"]
+    kind: Literal["decision", "final", "outcome", "control", "applied", "mark", "gap", "returned"]
     term: int
     worker: str
     identity: str = ""
@@ -293,6 +318,7 @@ class AuditRecord(Document):
     control: dict[str, Any] | None = None
     effects: list[Any] = []
     waits: bool = False
+    guard: GuardRecord | None = None
     note: dict[str, Any] | None = None
 
 

@@ -70,5 +70,7 @@ class Checkpointer:
 
     def _position(self, part: Part) -> Position:
         return Position(
-            part.actions_next, part.controls_next, part.audit_next, part.audit_term, part.term, self._worker
+            *(part.actions_next, part.controls_next, part.audit_next, part.audit_term, part.term),
+            self._worker,
+            part.guard,
         )

@@ -26,6 +26,7 @@ from models.transition import (
     find_hold,
     report,
     settle,
+    verdict_under,
 )
 from schemas.documents import CONTROL, Approve, Control, Deny, EnforcementPoint, HoldFact
 from stayhand.errors import InvalidAction
@@ -33,7 +34,9 @@ from stayhand.headers import AskHeaders
 from stayhand.identity import parse_identity
 from stayhand.partition import partition_for
 from stayhand.wire import invalid
+from streams import blast
 from streams.answers import Answers, decision_bytes, taught_by
+from streams.blast import Guard
 from streams.limits import Limiter
 from streams.observer import Observer
 from streams.outbox import Outbox
@@ -123,8 +126,11 @@ class Gate:
 
     def say_applied(self, own: Ownership) -> None:
         """Tell the audit up to where the global topic is applied."""
-        note = {"global": self._registry.offset}
-        self._outbox.write(own, self._outbox.body(own, "applied", note=note))
+        self._guarded(own)
+        body = self._outbox.body(own, "applied", note={"global": self._registry.offset})
+        if own.guard.activation:
+            body["guard"] = blast.guard_json(own.guard)
+        self._outbox.write(own, body)
 
     def answer_again(self, own: Ownership, body: Json) -> None:
         """Send a recovered answer again as the same bytes; one that spent waits for the commit, as it did."""
@@ -153,13 +159,18 @@ class Gate:
             return
         if ask.at_ms < entry.source.clock_ms:
             ask = replace(ask, at_ms=entry.source.clock_ms)
-        asked, world = _asked(read, now_ms), self._registry.world(ask.point, ask.action.action.name)
+        guard = self._guarded(own)
+        asked, name = _asked(read, now_ms), ask.action.action.name
+        world = self._registry.world(ask.point, name, returned=guard.returned)
         ruling = decide(entry.state, ask, world)
         body = self._outbox.body(own, "decision", identity=ask.identity, at_ms=ask.at_ms, ask=asked)
         body["vector"]["actions"] = record.offset
         body["action"] = orjson.Fragment(record.value or b"null")
+        self._watch(own, body, ruling, ask)
         told = decision_bytes(ruling.decision)
         self._outbox.write(own, _ruled(body, ruling, told, world))
+        if own.guard.returned and not guard.returned:
+            self._say_returned(own)
         if not ask.late:
             taught = ruling.taught or b""
             answer = self._answers.decision(asked, ask.identity, ask.at_ms, ask.decision_id, told, taught)
@@ -168,6 +179,36 @@ class Gate:
         own.put(ask.identity, state, clock_ms=ask.at_ms, action=record.offset, control=None)
         took_s = self._clock.monotonic_s() - began_s
         self._observer.decided(ruling.decision["verdict"], now_ms - record.timestamp_ms, took_s, late=ask.late)
+
+    def _guarded(self, own: Ownership) -> Guard:
+        """The guard of the policy that is on trial in this partition."""
+        own.guard = blast.opened(own.guard, self._registry.trial)
+        return own.guard
+
+    def _watch(self, own: Ownership, body: Json, ruling: Ruling, ask: Ask) -> None:
+        """Count what the policy on trial blocks; what is late or observed stops nobody, so it does not count."""
+        trial = self._registry.trial
+        if trial is None or own.guard.state == "kept":
+            return
+        if own.guard.state == "trial" and not ask.late and "observe" not in ruling.facts:
+            before = verdict_under(ruling, ask, trial.before)
+            blocked = ruling.decision["verdict"] == "block"
+            own.guard = blast.counted(own.guard, trial, blocked=blocked, blocked_before=before == "block")
+        body["guard"] = blast.guard_json(own.guard)
+
+    def _say_returned(self, own: Ownership) -> None:
+        """Tell the audit, and whoever watches, that the policy before decides again."""
+        trial = self._registry.trial
+        assert trial is not None, "only a trial returns"
+        note = {
+            "active": trial.before.hash,
+            "shadow": trial.active.hash,
+            "cap_percent": trial.cap_percent,
+            "window": trial.window,
+        }
+        told = blast.guard_json(own.guard)
+        self._outbox.write(own, self._outbox.body(own, "returned", guard=told, note=note))
+        _LOG.warning("the new policy blocks too much: back to shadow", partition=own.partition, **told, **note)
 
     def _unwelcome(self, ask: Ask, headers: AskHeaders | None, known: baseline.Baseline) -> Refusal | None:
         """What only the state can tell: a re-produced record, or one new identity too many."""
@@ -226,7 +267,8 @@ class Gate:
         if hold is None:
             raise RefusedControl("unknown-hold", "hold_id", "expected a hold that waits")
         point = self._registry.point(hold.point)
-        world = self._registry.world(point or _gone(hold.point), hold.action)
+        returned = self._guarded(own).returned
+        world = self._registry.world(point or _gone(hold.point), hold.action, returned=returned)
         identity, at_ms, vector = body["identity"], body["at_ms"], body["vector"]
         final_id = decision_id(vector["controls_topic"], own.partition, vector["controls"])
         ruling = answer_hold(entry.state, control, at_ms, final_id, world, identity, point)

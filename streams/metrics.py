@@ -41,6 +41,8 @@ Name = Literal[
     "stayhand_restored_records",
     # Partitions owned.
     "stayhand_partitions",
+    # Partitions where the policy before decides, because the active one blocked too much more.
+    "stayhand_policy_returned",
     # Actions appended and not yet taken, by partition.
     "stayhand_lag_records",
     # State records on disk, as RocksDB estimates them.
@@ -115,7 +117,7 @@ class Metrics:
         self._refusals: Counter[str] = Counter()
         self._outcomes: Counter[str] = Counter()
         self._controls: Counter[str] = Counter()
-        self._late = self._checkpoint_records = self._restored = self._partitions = 0
+        self._late = self._checkpoint_records = self._restored = self._partitions = self._returned = 0
         self._answer_s, self._work_s = _Histogram(ANSWER_BUCKETS_S), _Histogram(WORK_BUCKETS_S)
         self._checkpoint_s, self._takeover_s = _Histogram(SLOW_BUCKETS_S), _Histogram(SLOW_BUCKETS_S)
         self._checkpointed_s = monotonic_s()
@@ -156,6 +158,10 @@ class Metrics:
         """Remember how many partitions are owned."""
         self._partitions = partitions
 
+    def returned(self, partitions: int) -> None:
+        """Remember in how many of them the pack before decides."""
+        self._returned = partitions
+
     def collect(self) -> Iterator[Metric]:
         """Every metric of ``Name``, as prometheus-client wants them."""
         yield _counts("stayhand_decisions", "Actions decided, by verdict.", "verdict", self._verdicts)
@@ -173,6 +179,8 @@ class Metrics:
         age_s = self._monotonic_s() - self._checkpointed_s
         yield _gauge("stayhand_checkpoint_age_seconds", "Time since the last checkpoint.", age_s)
         yield _gauge("stayhand_partitions", "Partitions owned.", self._partitions)
+        told = "Partitions where the policy before decides, for the active one blocked too much."
+        yield _gauge("stayhand_policy_returned", told, self._returned)
         yield _gauge("stayhand_state_records", "State records on disk, about.", self._store.records_estimate())
         yield _gauge("stayhand_state_disk_bytes", "State on disk.", self._store.disk_bytes())
         yield _gauge("stayhand_state_memory_bytes", "Memory of the state store.", self._store.memory_bytes())

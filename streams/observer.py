@@ -29,6 +29,9 @@ class Observer(Protocol):
     def owns(self, partitions: int) -> None:
         """How many partitions this worker owns now."""
 
+    def returned(self, partitions: int) -> None:
+        """In how many of them the pack before decides, because the active one blocked too much."""
+
 
 class Silent:
     """An observer that ignores everything."""
@@ -52,4 +55,7 @@ class Silent:
         """Ignore."""
 
     def owns(self, partitions: int) -> None:
+        """Ignore."""
+
+    def returned(self, partitions: int) -> None:
         """Ignore."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from models import baseline
 from models.transition import NEW, State, decode_facts, encode_facts
 from streams import record
+from streams.blast import NO_GUARD, Guard
 from streams.ports import Answer, Position, Store
 from streams.record import Source
 
@@ -41,6 +42,7 @@ class Part:
     audit_next: int
     audit_term: int
     term: int
+    guard: Guard
 
     def records(self) -> list[tuple[bytes, bytes]]:
         """The changed state records as (key, value), in the order of their first change."""
@@ -74,6 +76,7 @@ class Ownership:
     audit_next: int
     audits_sent: int = 0
     audits_acked: int = 0
+    guard: Guard = NO_GUARD
     dirty: dict[str, Entry] = field(default_factory=dict)
     committing: Mapping[str, Entry] = field(default_factory=dict)
     waiting: list[tuple[int, Answer]] = field(default_factory=list)
@@ -141,6 +144,7 @@ class Ownership:
             self.audits_sent,
             *cut,
             self.term,
+            self.guard,
         )
 
     def settled(self, committed: Position) -> None:

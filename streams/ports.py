@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from stayhand.headers import Header
+from streams.blast import NO_GUARD, Guard
 
 Kind = Literal["actions", "controls", "global", "state", "audit"]
 
@@ -62,6 +63,7 @@ class Position:
 
     ``actions_next`` and ``controls_next`` are -1 where nothing was ever committed. ``audit_term`` is the highest term
     that stands in the audit before ``audit_next``; ``term`` may be higher: a new owner commits before its mark lands.
+    ``guard`` is what the partition has counted of the policy that is on trial.
     """
 
     actions_next: int = -1
@@ -70,6 +72,7 @@ class Position:
     audit_term: int = 0
     term: int = 0
     worker: str = ""
+    guard: Guard = NO_GUARD
 
 
 @dataclass(frozen=True, slots=True)

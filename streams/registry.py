@@ -12,6 +12,7 @@ from models.transition import World
 from schemas.documents import ActivePolicy, Document, EnforcementPoint, KillSwitch, ObserveMode, PackDocument
 from stayhand import canonical
 from stayhand.wire import invalid
+from streams.blast import Trial, activation_of
 
 MAX_WORLDS = 4_096
 _MODELS: dict[str, type[Document]] = {
@@ -50,7 +51,7 @@ class Registry:
 
     What is in force follows from the last value under each key, whatever the order of different keys: a policy may
     stand before its pack. Where the active pack is unknown or broken, the policy's ``previous`` is in force, else the
-    pack that was.
+    pack that was. ``trial`` is the activation that the guard watches, None where there is nothing to compare with.
     """
 
     def __init__(
@@ -69,9 +70,10 @@ class Registry:
         self._documents: dict[str, Document] = {}
         self._points: dict[str, EnforcementPoint] = {}
         self._packs: dict[str, CompiledPack] = {} if default is None else {default.hash: default}
-        self._active = default
+        self._default = self._active = default
         self._shadow: CompiledPack | None = None
-        self._worlds: dict[tuple[str, str], World] = {}
+        self._worlds: dict[tuple[str, str, bool], World] = {}
+        self.trial: Trial | None = None
 
     def apply(self, key: str, value: bytes | None, offset: int) -> str | None:
         """Fold one record; returns what changed, in words, or None where it says what was so already.
@@ -109,14 +111,16 @@ class Registry:
         wanted = self._policy()
         return wanted.active if wanted is not None and wanted.active not in self._packs else None
 
-    def world(self, point: EnforcementPoint, action_name: str) -> World:
+    def world(self, point: EnforcementPoint, action_name: str, *, returned: bool = False) -> World:
         """All that decides beside the identity's state, narrowed to one point and action; cached until a change.
+
+        Where the pack on trial ``returned`` to shadow, the one before it decides.
 
         Raises:
             NotReady: when no policy pack is in force.
         """
-        world = self._worlds.get((point.point, action_name))
-        return self._narrow(point, action_name) if world is None else world
+        world = self._worlds.get((point.point, action_name, returned))
+        return self._narrow(point, action_name, returned=returned) if world is None else world
 
     def _put(self, key: str, value: bytes) -> str | None:
         document = _parsed(key, value)
@@ -138,6 +142,8 @@ class Registry:
         if isinstance(document, PackDocument):
             if self._active is not None and document.hash == self._active.hash:
                 raise InvalidGlobal(key, "value", "expected a pack that is not in force")
+            if self.trial is not None and document.hash == self.trial.before.hash:
+                raise InvalidGlobal(key, "value", "expected a pack to which no new one may have to give way")
             del self._packs[document.hash]
         elif isinstance(document, EnforcementPoint):
             del self._points[document.point]
@@ -171,21 +177,33 @@ class Registry:
                 self._active = self._packs[pack_hash]
                 break
         self._shadow = self._packs.get(wanted.shadow) if wanted.shadow else None
+        self.trial = self._on_trial(wanted)
 
-    def _narrow(self, point: EnforcementPoint, action_name: str) -> World:
+    def _on_trial(self, wanted: ActivePolicy) -> Trial | None:
+        """The activation to watch; before the first one the pack that ships decided."""
+        active = self._packs.get(wanted.active)
+        before = self._default if wanted.previous is None else self._packs.get(wanted.previous)
+        if active is None or before is None or active.hash == before.hash or wanted.cap_percent == 100:
+            return None
+        return Trial(activation_of(wanted), active, before, wanted.cap_percent, wanted.window)
+
+    def _narrow(self, point: EnforcementPoint, action_name: str, *, returned: bool) -> World:
         if self._active is None:
             raise NotReady("no policy pack is in force; publish one and make it active")
         family = family_of(action_name)
+        pack, shadow = self._active, self._shadow
+        if returned and self.trial is not None:
+            pack, shadow = self.trial.before, self.trial.active
         world = World(
-            pack=self._active,
-            shadow=self._shadow,
+            pack=pack,
+            shadow=shadow,
             prior=self._prior,
             switch=self._switch(point.point, family),
             observe=self._points.get(point.point, point).observe or self._observes(family),
         )
         if len(self._worlds) >= MAX_WORLDS:
             self._worlds.clear()
-        self._worlds[point.point, action_name] = world
+        self._worlds[point.point, action_name, returned] = world
         return world
 
     def _switch(self, point: str, family: str) -> KillSwitch | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from models.transition import effect_from_json, settle
-from streams import audit
+from streams import audit, blast
 from streams.audit import AuditEntry
 from streams.ownership import Ownership
 from streams.ports import Clock, InputGone, KafkaFailed, Log, Position, Store
@@ -130,6 +130,7 @@ class TakeOver:
             actions_next=position.actions_next,
             controls_next=position.controls_next,
             audit_next=position.audit_next,
+            guard=position.guard,
         )
 
     def _mark(self, own: Ownership, body: bytes) -> int:
@@ -165,6 +166,8 @@ def replay(own: Ownership, body: dict[str, Any]) -> bool:
     kind, vector = body["kind"], body["vector"]
     if kind in {"decision", "outcome"}:
         action, control = vector["actions"], None
+        if vector["actions"] >= own.actions_next:
+            own.guard = blast.recorded(body, own.guard)
         own.actions_next = max(own.actions_next, vector["actions"] + 1)
     elif kind in {"control", "final"}:
         action, control = None, vector["controls"]

@@ -100,6 +100,7 @@ class Worker:
         self._prove_membership()
         self._change(batch)
         self._take(batch.actions)
+        self._observer.returned(sum(own.guard.returned for own in self.owned.values()))
         self._checkpoint_if_due()
 
     def stop(self) -> None:

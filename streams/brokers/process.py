@@ -141,8 +141,9 @@ class BrokerProcess:
         self._process.wait()
 
     def pause(self) -> None:
-        """Freezes the broker (SIGSTOP): connections stay open and nothing answers."""
+        """Freezes the broker (SIGSTOP): connections stay open and nothing answers. Returns once every thread stands."""
         self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._running().pid, os.WSTOPPED)
 
     def resume(self) -> None:
         """Lets a paused broker go on (SIGCONT); without effect on one that is not paused."""

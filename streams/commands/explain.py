@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
+from models.explain import explained
 from schemas.documents import PackDocument
 from stayhand.headers import rfc3339
 from stayhand.partition import partition_for
@@ -38,7 +39,13 @@ def explain(
     if decided is None:
         raise Refused(f"decision {decision_id} is not in the audit that was read")
     same = _replayed(session, decided) if replay else None
-    data = {**decided.body, "partition": decided.partition, "offset": decided.offset, "outcomes": _outcomes(found)}
+    data = {
+        **decided.body,
+        "partition": decided.partition,
+        "offset": decided.offset,
+        "outcomes": _outcomes(found),
+        "why": why(decided.body),
+    }
     if replay:
         data["replay"] = {"same": same}
     session.show(data, _page(data, same))
@@ -81,9 +88,19 @@ def _replayed(session: Session, entry: AuditEntry) -> bool:
     return redecide(entry.body, pack) == decision_bytes(decision)
 
 
+def why(body: Json, most: int = 5) -> list[Json]:
+    """The heaviest reasons for a recorded decision's score, each with its numbers; none where they cannot be told."""
+    try:
+        told = explained(body, most)
+    except (KeyError, TypeError, ValueError):
+        return []
+    return [{"term": each.term, "nats": each.weight / SCALE, "text": each.text} for each in told]
+
+
 def _page(data: Json, same: bool | None) -> RenderableType:
     parts: list[RenderableType] = [table("", "", rows=_summary(data, same)), ""]
     for title, rows in (
+        ("why", [(f"+{each['nats']:.2f}", each["text"]) for each in data["why"]]),
         ("reasons", _reasons(data["decision"])),
         ("terms of the score", _terms(data.get("scores") or {})),
         ("points of the agent's call", _points(data)),
@@ -114,9 +131,15 @@ def _summary(data: Json, same: bool | None) -> list[tuple[str, str]]:
         ("audit", f"partition {data['partition']}, offset {data['offset']}, term {data['term']}, by {data['worker']}"),
         ("outcome", " ".join(each["result"] for each in data["outcomes"]) or "not reported"),
     ]
+    if guard := data.get("guard"):
+        rows.append(("policy change", f"{guard['state']}: {guard['decided']} asks decided, {_beyond(guard)}"))
     if same is not None:
         rows.append(("decided again", "the same bytes" if same else "OTHER BYTES"))
     return rows
+
+
+def _beyond(guard: Json) -> str:
+    return f"{guard['blocks']} blocked by the new pack, {guard['blocks_before']} by the one before"
 
 
 def _would(decision: Json) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -9,19 +11,27 @@ from rich.console import Group, RenderableType
 
 from models import baseline
 from models.baseline import CHANNELS, Baseline
+from models.policy import CompiledPack, compile_pack
 from models.transition import decode_facts
-from schemas.documents import Facts, Reset
+from schemas.documents import Facts, PackDocument, Reset
 from stayhand.headers import rfc3339
 from stayhand.partition import partition_for
 from streams import record
+from streams.alarms import Alarms, rate_json
 from streams.audit import AuditEntry
 from streams.commands import _changes, _kafka, _values
 from streams.commands._session import Refused, Session, command, shown, table
 from streams.commands._values import DEFAULT_WAIT, Identity, Wait, WaitFor, Why
+from streams.commands.explain import why
 from streams.record import CorruptRecord, Source
+from streams.shipped import shipped_pack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="What is known of an identity.")
 SCALE = 1024
+TARGET_PERCENT = 1.0
+Target = Annotated[
+    float, typer.Option("--target", metavar="PERCENT", min=0, max=100, help="How often a score may reach a band.")
+]
 Json = dict[str, Any]
 
 
@@ -32,11 +42,12 @@ def show(
     *,
     decisions: Annotated[int, typer.Option(min=0, help="How many of its last decisions to show.")] = 10,
     records: Annotated[int, typer.Option(min=1, help="How far back in the audit to look for them.")] = 20_000,
+    target: Target = TARGET_PERCENT,
 ) -> None:
     """Show facts, baseline and the last decisions of an identity, as of the last checkpoint (about 250 ms ago)."""
     name = _values.identity(identity)
     facts, learned, source = _state(session, name)
-    recent = _recent(session, name, records)[-decisions:] if decisions else []
+    recent = _recent(session, name, records) if decisions else []
     if source is None and not recent:
         raise Refused(f"{name} is not known: it never asked, and nothing was said of it")
     data = {
@@ -44,9 +55,37 @@ def show(
         "facts": None if facts is None else facts.model_dump(mode="json", exclude_defaults=True),
         "baseline": None if learned is None else baseline_json(learned),
         "source": None if source is None else source_json(source),
-        "decisions": [decision_json(entry) for entry in recent],
+        "alarms": _alarms_of(session, recent, target),
+        "decisions": [decision_json(entry) for entry in recent[-decisions:]],
     }
     session.show(data, _page(data))
+
+
+@command(app, "alarms")
+def alarms_(
+    session: Session,
+    *,
+    since: Annotated[str, typer.Option(metavar="DURATION", help="How far back to count, such as 24h.")] = "24h",
+    top: Annotated[int, typer.Option(min=1, help="How many identities to show.")] = 20,
+    target: Target = TARGET_PERCENT,
+) -> None:
+    """Show which identities' scores reach a band more often than they should, whatever the rules say."""
+    at_ms = _values.now_ms() - _values.duration_ms(since, "--since")
+    partitions = range(_kafka.partitions_of(session, "audit"))
+    counted = Alarms(_packs(session))
+    for entry in _kafka.effective(session, _kafka.since(session, partitions, at_ms)):
+        counted.add(entry.body)
+    found = [{"identity": name, **rate_json(rate, target)} for name, rate in counted.top(top)]
+    data = {
+        "since": since,
+        "target_percent": target,
+        "all": rate_json(counted.all, target),
+        "above_target": counted.above(target),
+        "identities": found,
+        "unknown_policy": counted.unknown,
+        "identities_forgotten": counted.forgotten,
+    }
+    session.show(data, _alarms_page(data))
 
 
 @command(app, "reset")
@@ -62,6 +101,50 @@ def reset(
     name = _values.identity(identity)
     control = Reset(control_id=_changes.new_id(), by=session.by, why=why)
     _changes.change_identity(session, name, control, _values.wait_s(wait, wait_for), f"{name} reset")
+
+
+def _alarms_of(session: Session, recent: list[AuditEntry], target: float) -> Json | None:
+    """The rate of one identity's decisions; None where none was looked for or found."""
+    counted = Alarms(_packs(session))
+    for entry in recent:
+        counted.add(entry.body)
+    return rate_json(counted.all, target) if counted.all.decisions else None
+
+
+def _packs(session: Session) -> Callable[[str], CompiledPack | None]:
+    """The published packs by hash; each is compiled when it is first asked for."""
+
+    @cache
+    def published() -> dict[str, PackDocument]:
+        return _changes.entries(session, "pack", PackDocument)
+
+    @cache
+    def known(pack_hash: str) -> CompiledPack | None:
+        if pack_hash == shipped_pack().hash:
+            return shipped_pack()
+        found = published().get(pack_hash)
+        return None if found is None else compile_pack(found.source)
+
+    return known
+
+
+def _alarms_page(data: Json) -> RenderableType:
+    rows = [
+        (
+            each["identity"],
+            f"{each['decisions']:,}",
+            f"{each['alarms']:,}",
+            f"{each['percent']:.2f} %",
+            f"{each['least_percent']:.2f} %",
+            "above" if each["above_target"] else "",
+        )
+        for each in data["identities"]
+    ]
+    every = data["all"]
+    told = f"{every['alarms']:,} alarms in {every['decisions']:,} decisions ({every['percent']:.2f} %)"
+    goal = f"{data['above_target']:,} identities are above {data['target_percent']:g} %, beyond chance"
+    columns = ("identity", "decisions", "alarms", "rate", "at least", "target")
+    return Group(f"{told}; {goal}", "", table(*columns, rows=rows))
 
 
 def _state(session: Session, identity: str) -> tuple[Facts | None, Baseline | None, Source | None]:
@@ -139,12 +222,13 @@ def decision_json(entry: AuditEntry) -> Json:
         "resource": ":".join((action.get("resource") or {}).get(part, "") for part in ("type", "id")),
         "total": ((body.get("scores") or {}).get("total") or 0) / SCALE,
         "reasons": [reason["code"] for reason in decision.get("reasons", [])],
+        "why": [each["text"] for each in why(body, most=1)],
     }
 
 
 def _page(data: Json) -> RenderableType:
     rows = [("identity", data["identity"])]
-    for part in ("facts", "baseline", "source"):
+    for part in ("facts", "baseline", "source", "alarms"):
         rows += [(f"{part}.{name}", shown(value)) for name, value in (data[part] or {"": "none"}).items()]
     history = [
         (
@@ -154,9 +238,10 @@ def _page(data: Json) -> RenderableType:
             each["resource"],
             f"{each['total']:.1f}",
             " ".join(each["reasons"]),
+            "; ".join(each["why"]) if each["reasons"] else "",
             each["decision_id"],
         )
         for each in data["decisions"]
     ]
-    columns = ("at", "verdict", "action", "resource", "score", "reasons", "decision id")
+    columns = ("at", "verdict", "action", "resource", "score", "reasons", "most of it", "decision id")
     return Group(table("", "", rows=rows), "", table(*columns, rows=history))

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Group
 
 from models.policy import CompiledPack, InvalidPack, compile_pack
 from schemas.documents import ActivePolicy, Document, PackDocument
-from streams.commands import _changes, _values
+from streams.blast import activation_of
+from streams.commands import _changes, _kafka, _values
 from streams.commands._session import Mistaken, Refused, Session, command, table
 from streams.commands._values import DEFAULT_WAIT, Wait, WaitFor, Why
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Policy packs.")
+Cap = Annotated[
+    int,
+    typer.Option(
+        "--cap-percent",
+        metavar="PERCENT",
+        min=0,
+        max=100,
+        help="Back to shadow by itself once it blocks more of the window than the pack before; 100: never.",
+    ),
+]
+Window = Annotated[
+    int, typer.Option("--window", min=1, max=100_000, help="How many asks of each partition the guard watches.")
+]
+CAP_PERCENT: int = ActivePolicy.model_fields["cap_percent"].default
+WINDOW: int = ActivePolicy.model_fields["window"].default
 PackFile = Annotated[Path, typer.Argument(metavar="FILE", help="The pack's YAML.")]
 KEY = "policy"
+# How far back in each partition's audit the guard's last word is looked for.
+GUARD_RECORDS = 500
 
 
 @command(app, "check")
@@ -32,6 +51,8 @@ def publish(
     *,
     activate: Annotated[bool, typer.Option("--activate", help="Let it decide.")] = False,
     shadow: Annotated[bool, typer.Option("--shadow", help="Evaluate it beside the active one; only recorded.")] = False,
+    cap_percent: Cap = CAP_PERCENT,
+    window: Window = WINDOW,
     why: Why = "",
     wait: Wait = True,
     wait_for: WaitFor = DEFAULT_WAIT,
@@ -44,7 +65,7 @@ def publish(
     records: list[tuple[str, Document | None]] = [(f"pack/{pack.hash}", document)]
     what = f"{pack.name} {pack.version} ({pack.hash[:12]}) published"
     if activate:
-        records.append((KEY, _activated(session, pack.hash, why)))
+        records.append((KEY, _activated(session, pack.hash, why, cap_percent, window)))
         what += " and active"
     elif shadow:
         records.append((KEY, _shadowed(session, pack.hash, why)))
@@ -57,13 +78,15 @@ def activate(
     session: Session,
     pack_hash: Annotated[str, typer.Argument(metavar="HASH", help="Of a published pack; its beginning will do.")],
     *,
+    cap_percent: Cap = CAP_PERCENT,
+    window: Window = WINDOW,
     why: Why = "",
     wait: Wait = True,
     wait_for: WaitFor = DEFAULT_WAIT,
 ) -> None:
-    """Let a published pack decide."""
+    """Let a published pack decide; also one that returned to shadow, which is watched anew."""
     found = _published(session, pack_hash)
-    policy = _activated(session, found.hash, why)
+    policy = _activated(session, found.hash, why, cap_percent, window)
     what = f"{found.name} {found.version} ({found.hash[:12]}) active"
     _changes.change_global(session, [(KEY, policy)], _values.wait_s(wait, wait_for), what)
 
@@ -95,24 +118,38 @@ def rollback(
     wait: Wait = True,
     wait_for: WaitFor = DEFAULT_WAIT,
 ) -> None:
-    """Let the pack decide that decided before the last activation."""
+    """Let the pack decide that decided before the last activation, unguarded: a way back is not held up.
+
+    A pack that returned to shadow is not kept as one to roll back to.
+    """
     now = _policy(session)
     if now is None or now.previous is None:
         raise Refused("no earlier pack to roll back to: `policy list` shows those that are published")
-    back = ActivePolicy(active=now.previous, shadow=now.shadow, previous=now.active, by=session.by, why=why)
+    back = ActivePolicy(
+        active=now.previous,
+        shadow=now.shadow,
+        previous=None if _returned(session, now) else now.active,
+        activation=_changes.new_id(),
+        cap_percent=100,
+        by=session.by,
+        why=why,
+    )
     what = f"rolled back from {now.active[:12]} to {back.active[:12]}"
     _changes.change_global(session, [(KEY, back)], _values.wait_s(wait, wait_for), what)
 
 
 @command(app, "list")
 def list_(session: Session) -> None:
-    """List the published packs and which one decides."""
+    """List the published packs, which one decides, and how the guard of the last change stands in each partition."""
     now = _policy(session)
     packs = _changes.entries(session, "pack", PackDocument).values()
     rows = [(_role(now, each.hash), each.name, each.version, each.hash, each.by) for each in packs]
-    shown = table("role", "name", "version", "hash", "by", rows=rows)
+    guards = {} if now is None else guards_of(session, now)
     data = [each.model_dump(exclude={"source"}) | {"role": _role(now, each.hash)} for each in packs]
-    session.show(data, shown)
+    for each in data:
+        if now is not None and each["hash"] == now.active:
+            each["guard"] = {"cap_percent": now.cap_percent, "window": now.window, "partitions": guards}
+    session.show(data, Group(table("role", "name", "version", "hash", "by", rows=rows), *_told(now, guards)))
 
 
 def _compiled(file: Path) -> tuple[CompiledPack, str]:
@@ -143,13 +180,57 @@ def _policy(session: Session) -> ActivePolicy | None:
     return _changes.entries(session, KEY, ActivePolicy).get("")
 
 
-def _activated(session: Session, pack_hash: str, why: str) -> ActivePolicy:
+def _activated(session: Session, pack_hash: str, why: str, cap_percent: int, window: int) -> ActivePolicy:
+    """The policy with this pack in force, on trial against the one that decides now."""
     now = _policy(session)
+    new = ActivePolicy(
+        active=pack_hash,
+        activation=_changes.new_id(),
+        cap_percent=cap_percent,
+        window=window,
+        by=session.by,
+        why=why,
+    )
     if now is None:
-        return ActivePolicy(active=pack_hash, by=session.by, why=why)
-    previous = now.previous if now.active == pack_hash else now.active
-    shadow_hash = None if now.shadow == pack_hash else now.shadow
-    return ActivePolicy(active=pack_hash, shadow=shadow_hash, previous=previous, by=session.by, why=why)
+        return new
+    previous = now.previous if now.active == pack_hash or _returned(session, now) else now.active
+    return new.model_copy(update={"shadow": None if now.shadow == pack_hash else now.shadow, "previous": previous})
+
+
+def _returned(session: Session, now: ActivePolicy) -> bool:
+    """Whether the active pack returned to shadow somewhere, so that the one before it decides there."""
+    return any(each["state"] == "returned" for each in guards_of(session, now).values())
+
+
+def guards_of(session: Session, now: ActivePolicy) -> dict[int, dict[str, Any]]:
+    """By partition, what the guard of this activation last said in the audit (``schemas.documents.GuardRecord``).
+
+    Each decision of a trial or of a returned policy says it, and so does each taking over; partitions that said nothing
+    within their last records are left out.
+    """
+    ends = _kafka.marks(session).audit
+    starts = {partition: max(0, end - GUARD_RECORDS) for partition, end in ends.items()}
+    found: dict[int, dict[str, Any]] = {}
+    for entry in _kafka.effective(session, starts):
+        told = entry.body.get("guard")
+        if told is not None and told["activation"] == activation_of(now):
+            found[entry.partition] = told
+    return found
+
+
+def _told(now: ActivePolicy | None, guards: dict[int, dict[str, Any]]) -> list[str]:
+    """The guard's standing as lines for a person."""
+    lines = []
+    back = sorted(partition for partition, each in guards.items() if each["state"] == "returned")
+    if now is not None and back:
+        where, cap = ", ".join(map(str, back)), f"{now.cap_percent} % of {now.window} asks"
+        lines.append(f"{now.active[:12]} blocked more than {cap} beyond the pack before, and returned to shadow")
+        lines.append(f"in partition {where}: there the pack before decides, until one is activated anew")
+    for partition, each in sorted(guards.items()):
+        if each["state"] == "trial":
+            counted = f"{each['decided']} decided, {each['blocks']} blocked, {each['blocks_before']} by the pack before"
+            lines.append(f"on trial in partition {partition}: {counted}")
+    return ["", *lines] if lines else []
 
 
 def _shadowed(session: Session, pack_hash: str | None, why: str) -> ActivePolicy:

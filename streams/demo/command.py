@@ -13,17 +13,17 @@ import typer
 from schemas.topics import DEFAULT_PREFIX
 from stayhand.errors import StayhandError
 from streams.brokers import BrokerError, broker_from
-from streams.commands._session import EXIT_NO, KafkaDown, Refused, Session
+from streams.commands._session import EXIT_NO, KafkaDown, Mistaken, Refused, Session
 from streams.demo import story
 from streams.demo.screen import screen
+from streams.local.errors import Failed
+from streams.local.interrupt import stoppable
 from streams.replay.command import EXIT_STOPPED
-from streams.replay.errors import ReplayFailed, ReplayMistaken
-from streams.replay.interrupt import stoppable
 from streams.topics import TopicsFailed
 
 app = typer.Typer(help="Show the gate at work on a small simulated fleet.")
 _OPERATOR = "demo"
-_EXPECTED = (ReplayFailed, ReplayMistaken, KafkaDown, Refused, TopicsFailed, BrokerError, StayhandError)
+_EXPECTED = (Failed, Mistaken, KafkaDown, Refused, TopicsFailed, BrokerError, StayhandError)
 
 
 @app.command()

@@ -21,11 +21,11 @@ from stayhand.wire import Decision, Wait
 from streams.commands._session import Session
 from streams.demo.fleet import FLEET, SIBLING, THIEF_CLIENT, THIEF_SOURCE, VICTIM, Worker, asks, history, theft
 from streams.demo.screen import Screen, Shown
-from streams.replay import ground as grounds
-from streams.replay.ground import Ground
+from streams.local import ground as grounds
+from streams.local.ground import Ground
+from streams.local.scorer import ScorerProcess
 from streams.replay.ordering import Intake
 from streams.replay.runner import Plan, Report, replay
-from streams.replay.scorer import ScorerProcess
 
 POINT = "fleet"
 DAYS = 3

@@ -6,18 +6,26 @@ from collections.abc import Mapping
 
 from confluent_kafka import TopicPartition
 
+from streams import blast
 from streams.ports import KafkaFailed, Position
 
 _SEPARATOR = "|"
 
 
 def encode(position: Position) -> str:
-    """``worker|term|audit_next|audit_term``; Kafka allows 4,096 bytes (``offset.metadata.max.bytes``)."""
-    return _SEPARATOR.join(map(str, (position.worker, position.term, position.audit_next, position.audit_term)))
+    """``worker|term|audit_next|audit_term``, and ``|guard`` where a policy is or was on trial.
+
+    Kafka allows 4,096 bytes (``offset.metadata.max.bytes``).
+    """
+    parts = [position.worker, position.term, position.audit_next, position.audit_term]
+    guard = [] if position.guard == blast.NO_GUARD else [blast.encode(position.guard)]
+    return _SEPARATOR.join(map(str, [*parts, *guard]))
 
 
 def decode(actions_next: int, controls_next: int, metadata: str | None) -> Position:
     """The position that was committed; offsets below 0 mean that there is none.
+
+    Metadata without a guard has counted nothing.
 
     Raises:
         KafkaFailed: somebody else wrote this metadata.
@@ -28,7 +36,9 @@ def decode(actions_next: int, controls_next: int, metadata: str | None) -> Posit
         # An operator's tool moved the offsets: they count, but no owner stands beside them.
         return Position(actions_next, max(controls_next, -1))
     try:
-        worker, term, audit_next, audit_term = metadata.rsplit(_SEPARATOR, 3)
+        guarded = ":" in metadata.rpartition(_SEPARATOR)[2]
+        rest, guard = metadata.rsplit(_SEPARATOR, 1) if guarded else (metadata, "")
+        worker, term, audit_next, audit_term = rest.rsplit(_SEPARATOR, 3)
         return Position(
             actions_next=actions_next,
             controls_next=max(controls_next, -1),
@@ -36,9 +46,11 @@ def decode(actions_next: int, controls_next: int, metadata: str | None) -> Posit
             audit_term=int(audit_term),
             term=int(term),
             worker=worker,
+            guard=blast.decode(guard) if guarded else blast.NO_GUARD,
         )
     except ValueError as error:
-        raise KafkaFailed(f"commit metadata {metadata[:64]!r}: expected worker|term|audit_next|audit_term") from error
+        expected = "worker|term|audit_next|audit_term[|guard]"
+        raise KafkaFailed(f"commit metadata {metadata[:64]!r}: expected {expected}") from error
 
 
 def offsets(actions: str, controls: str, positions: Mapping[int, Position]) -> list[TopicPartition]:

@@ -26,9 +26,10 @@ from streams.commands._session import (
     Session,
     operator_name,
 )
-from streams.replay import ground, report
-from streams.replay.errors import ReplayFailed, ReplayMistaken
-from streams.replay.interrupt import stoppable
+from streams.local import ground
+from streams.local.errors import Failed
+from streams.local.interrupt import stoppable
+from streams.replay import report
 from streams.replay.progress import Bar
 from streams.replay.runner import Plan, Report, replay
 from streams.settings import load
@@ -39,9 +40,9 @@ _WIDTH = 240
 EXIT_STOPPED = 130
 _OPERATOR = operator_name()
 _ENDINGS: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
-    ((ReplayFailed, Refused), EXIT_NO),
+    ((Failed, Refused), EXIT_NO),
     ((KafkaDown, TopicsFailed, BrokerError), EXIT_KAFKA),
-    ((ReplayMistaken, Mistaken, ConfigurationError, ValueError), EXIT_USAGE),
+    ((Mistaken, ConfigurationError, ValueError), EXIT_USAGE),
 )
 _EXPECTED = tuple(kind for kinds, _ in _ENDINGS for kind in kinds)
 
@@ -83,7 +84,7 @@ def run(
     made = prefix or f"stayhand-replay-{secrets.token_hex(4)}"
     try:
         if backfill and not bootstrap and broker in ("embedded", "apache"):
-            raise ReplayMistaken("--backfill: name the live broker with --bootstrap")
+            raise Mistaken("--backfill: name the live broker with --bootstrap")
         with stoppable(), broker_from(bootstrap or broker) as running:
             settings = _clients(running.bootstrap, kafka or [])
             session = Session(settings, check_prefix(made), by)
@@ -103,7 +104,7 @@ def run(
 def _clients(bootstrap: str, pairs: list[str]) -> dict[str, Any]:
     """Settings of librdkafka: those that scorers read too, then KEY=VALUE."""
     if wrong := next((pair for pair in pairs if "=" not in pair), None):
-        raise ReplayMistaken(f"--kafka {wrong!r}: expected KEY=VALUE, such as security.protocol=SSL")
+        raise Mistaken(f"--kafka {wrong!r}: expected KEY=VALUE, such as security.protocol=SSL")
     settings = load(kafka=dict(pair.split("=", 1) for pair in pairs) or None)
     return {**settings.kafka, "bootstrap.servers": bootstrap}
 

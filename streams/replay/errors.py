@@ -1,9 +1,7 @@
-"""The ways in which a replay ends early; each text is one line that says what to do."""
+"""The way in which a replay ends early; each text is one line that says what to do."""
+
+from streams.local.errors import Failed
 
 
-class ReplayFailed(Exception):
+class ReplayFailed(Failed):
     """The replay cannot be finished: Kafka, the scorer or an answer failed."""
-
-
-class ReplayMistaken(Exception):
-    """What was asked for cannot be right; nothing was started."""

@@ -23,12 +23,12 @@ from stayhand.headers import (
 )
 from stayhand.partition import partition_for
 from stayhand.signing import sign, verify
+from streams.local.ground import KEY_ID, Ground
+from streams.local.interrupt import undisturbed
+from streams.local.scorer import ScorerProcess
 from streams.replay.errors import ReplayFailed
-from streams.replay.ground import KEY_ID, Ground
-from streams.replay.interrupt import undisturbed
 from streams.replay.ledger import Ledger
 from streams.replay.ordering import Queued
-from streams.replay.scorer import ScorerProcess
 
 WINDOW = 2_000
 REPLY_PARTITION = 0

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Protocol
 
 from streams.commands._session import Session
-from streams.replay import ground as grounds
+from streams.local import ground as grounds
+from streams.local.ground import Ground
+from streams.local.scorer import ScorerProcess
 from streams.replay.backfill import backfill
 from streams.replay.errors import ReplayFailed
-from streams.replay.ground import Ground
 from streams.replay.ledger import Ledger, Peak
 from streams.replay.ordering import Intake, Queue, take_in
 from streams.replay.pump import Pump
-from streams.replay.scorer import ScorerProcess
 from streams.replay.sources import leaves
 
 POINT = "replay"
@@ -83,7 +83,7 @@ def replay(plan: Plan, watch: Watch) -> Report:
 
     Raises:
         ReplayFailed: when the scorer, Kafka or an answer fails, or the sums do not agree.
-        ReplayMistaken: for a policy or a prefix that will not do.
+        Mistaken: for a policy or a prefix that will not do.
         TopicsFailed, KafkaDown, Refused: where Kafka does not do its part.
     """
     with tempfile.TemporaryDirectory(prefix="stayhand-replay-") as name:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,42 +21,14 @@ from streams import record as state_record
 from streams.audit import AuditEntry, decode, effective
 from streams.commands import _kafka
 from streams.commands._session import Session
+from streams.local.ground import Ground, lay, replay_point
+from streams.local.scorer import ScorerProcess
 from streams.ports import Record
-from streams.replay.ground import Ground, lay, replay_point
 from tests.fold import empty_ownership, fold
 from tests.simulation.world import PACK
 
-ROOT = Path(__file__).resolve().parents[2]
 PARTITIONS = 4
 IDENTITIES = [f"token:ci-{number}" for number in range(24)]
-
-
-class ScorerLife:
-    """One life of a scorer process; ``module`` may be a variant that dies where a test wants it to."""
-
-    def __init__(self, settings: dict[str, str], log: Path, module: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("STAYHAND_")}
-        environment |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'sdk'}", **settings}
-        self.log = log
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module, "scorer"], cwd=ROOT, env=environment, stdout=output, stderr=output
-            )
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def wait(self, timeout_s: float = 60) -> int:
-        return self.process.wait(timeout_s)
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-            self.process.wait()
-
-    def said(self, text: str) -> bool:
-        return text in self.log.read_text(errors="replace")
 
 
 @dataclass
@@ -73,7 +41,7 @@ class Gate:
     rights: dict[str, Any] = field(default_factory=dict)
     ground: Ground = field(init=False)
     point: EnforcementPoint = field(init=False)
-    lives: list[ScorerLife] = field(default_factory=list)
+    lives: list[ScorerProcess] = field(default_factory=list)
     grants: int = 0
     controls: int = 0
 
@@ -86,16 +54,16 @@ class Gate:
         )
         self.ground = lay(self.session, self.point, policy, self.folder, PARTITIONS)
 
-    def scorer(self, name: str = "s1", module: str = "streams") -> ScorerLife:
+    def scorer(self, name: str = "s1", module: str = "streams") -> ScorerProcess:
         settings = {**self.ground.settings, "STAYHAND_STATE_DIR": str(self.folder / name)}
-        life = ScorerLife(settings, self.folder / f"{name}.log", module)
+        life = ScorerProcess(settings, self.folder / f"{name}.log", module)
         self.lives.append(life)
         return life
 
     def supervise(self) -> None:
         """Start the last scorer again if it ended, as a supervisor would."""
-        if self.lives[-1].process.poll() is not None:
-            self.scorer(self.lives[-1].log.stem)
+        if self.lives[-1].status is not None:
+            self.scorer()
 
     def guard_config(self, **more: Any) -> GuardConfig:
         return GuardConfig(
@@ -110,7 +78,7 @@ class Gate:
 
     def end(self) -> None:
         for life in self.lives:
-            life.end()
+            life.kill()
 
     def control(self, rng: random.Random) -> None:
         """Give a one-use grant, freeze or unfreeze somebody."""
@@ -166,7 +134,7 @@ class Gate:
             if self._committed_all():
                 return
             time.sleep(0.3)
-        raise AssertionError(f"not settled: {[life.log.read_text(errors='replace')[-800:] for life in self.lives]}")
+        raise AssertionError(f"not settled: {[life.last_words() for life in self.lives]}")
 
     def _committed_all(self) -> bool:
         for kind in ("actions", "controls"):

@@ -131,7 +131,7 @@ def letters(gate: Gate) -> list[dict[str, Any]]:
 def wait_for_letters(gate: Gate, count: int) -> list[dict[str, Any]]:
     until_s = time.monotonic() + 90
     while len(found := letters(gate)) < count:
-        assert time.monotonic() < until_s, f"{len(found)} of {count} letters; {gate.lives[0].log.read_text()[-1500:]}"
+        assert time.monotonic() < until_s, f"{len(found)} of {count} letters; {gate.lives[0].last_words()}"
         time.sleep(0.3)
     return found
 

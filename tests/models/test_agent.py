@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models import reasons
 from models.agent import agent_points
-from models.transition import NEW, decide, redecide
+from models.transition import NEW, decide, redecide, verdict_under
 from stayhand.agents import AgentSession
 from stayhand.canonical import canonical
 from stayhand.wire import Context
@@ -144,6 +144,7 @@ def test_a_decision_on_signals_is_made_again_from_its_record() -> None:
     ruling = decide(NEW, asked, world(default_pack()))
     assert {"hijacked", "argument-foreign", "argument-from-outside"} <= set(codes(ruling))
     assert redecide(json.loads(json.dumps(audit(ruling, asked))), default_pack()) == canonical(ruling.decision)
+    assert verdict_under(ruling, asked, default_pack()) == ruling.decision["verdict"] == "guide"
 
 
 def test_taking_the_largest_term_away_lowers_the_decision() -> None:

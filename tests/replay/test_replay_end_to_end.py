@@ -11,13 +11,13 @@ from models.baseline import decode
 from schemas.documents import CONTROL
 from streams import topics
 from streams.commands import _kafka
-from streams.commands._session import Session
+from streams.commands._session import Mistaken, Session
+from streams.local import ground
+from streams.local.errors import Failed
+from streams.local.scorer import ScorerProcess
 from streams.record import parse_key, unpack
-from streams.replay import ground
 from streams.replay.command import app
-from streams.replay.errors import ReplayFailed, ReplayMistaken
 from streams.replay.runner import Plan, replay
-from streams.replay.scorer import ScorerProcess
 from tests.replay.samples import ACCOUNT, GITHUB, K8S, TRAIL, but
 
 RUN = CliRunner()
@@ -93,7 +93,7 @@ def test_the_replays_topics_are_gone_afterwards_unless_they_are_kept(bootstrap, 
     names = set(admin.list_topics(timeout=10).topics)
     assert gone.topic("audit") not in names
     assert kept.topic("audit") in names
-    with pytest.raises(ReplayMistaken, match="not empty"):
+    with pytest.raises(Mistaken, match="not empty"):
         replay(Plan((logs,), kept, partitions=1), Silent())
     ground.remove(kept)
 
@@ -140,7 +140,7 @@ def eventually(look, expected):
 
 def test_a_scorer_that_cannot_start_says_why(tmp_path):
     scorer = ScorerProcess({"STAYHAND_CLOCK": "nonsense"}, tmp_path / "log")
-    with pytest.raises(ReplayFailed, match=r"status 2: .*clock"):
+    with pytest.raises(Failed, match=r"status 2: .*clock"):
         wait_for_end(scorer)
 
 
@@ -153,7 +153,7 @@ def wait_for_end(scorer):
 
 def test_a_scorer_that_ends_ends_the_replay(bootstrap, unique_prefix, logs, monkeypatch):
     monkeypatch.setattr(ground.Ground, "settings", {"STAYHAND_CLOCK": "nonsense"})
-    with pytest.raises(ReplayFailed, match="the scorer ended"):
+    with pytest.raises(Failed, match="scorer ended"):
         replay(Plan((logs,), session(bootstrap, unique_prefix), partitions=1), Silent())
 
 
@@ -179,6 +179,6 @@ def test_usage_errors_start_nothing(tmp_path):
 def test_a_policy_that_does_not_compile_is_named_with_its_line(bootstrap, unique_prefix, logs, tmp_path):
     policy = tmp_path / "p.yaml"
     policy.write_text("name: [")
-    with pytest.raises(ReplayMistaken, match=r"p\.yaml:\d+"):
+    with pytest.raises(Mistaken, match=r"p\.yaml:\d+"):
         replay(Plan((logs,), session(bootstrap, unique_prefix), policy=policy), Silent())
     assert all(difference.what == "missing" for difference in topics.ensure(bootstrap, unique_prefix, apply=False))

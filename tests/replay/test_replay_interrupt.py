@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from streams.replay.interrupt import stoppable, undisturbed
+from streams.local.interrupt import stoppable, undisturbed
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -324,6 +324,32 @@ def test_packs_are_published_activated_shadowed_and_rolled_back(cli, tmp_path):
     assert (last.active, last.shadow, last.by) == (first, None, "ada")
 
 
+@pytest.mark.kafka
+def test_a_pack_that_returned_to_shadow_is_shown_and_is_no_pack_to_go_back_to(cli, tmp_path):
+    names = {name: cli.json("policy", "check", pack(tmp_path, name))["hash"] for name in ("first", "second", "third")}
+    with scoring(cli.bootstrap, cli.prefix) as double:
+        cli.run("policy", "publish", pack(tmp_path, "first"), "--activate")
+        cli.run("policy", "publish", pack(tmp_path, "second"), "--activate", "--cap-percent", "7", "--window", "90")
+        policy = ActivePolicy.model_validate_json(cli.records("global")[-1].value())
+        assert (policy.cap_percent, policy.window, policy.previous) == (7, 90, names["first"])
+        counts = {"decided": 9, "blocks": 8, "blocks_before": 1}
+        for partition, state in enumerate(("returned", "trial")):
+            guard = {"activation": policy.activation, "state": state, **counts}
+            double.write(partition, audit_body("decision", guard=guard))
+            double.write(partition, audit_body("decision", guard=guard | {"activation": "ab", "state": "kept"}))
+        page = cli.run("policy", "list").stdout
+        assert "in partition 0: there the pack before decides" in page
+        assert "on trial in partition 1: 9 decided, 8 blocked, 1 by the pack before" in page
+        cli.run("policy", "publish", pack(tmp_path, "third"), "--activate")
+        after = ActivePolicy.model_validate_json(cli.records("global")[-1].value())
+        assert (after.active, after.previous) == (names["third"], names["first"])
+        assert after.activation != policy.activation
+        assert (after.cap_percent, after.window) == (5, 500)
+        cli.run("policy", "rollback")
+        back = ActivePolicy.model_validate_json(cli.records("global")[-1].value())
+        assert (back.active, back.previous, back.cap_percent) == (names["first"], names["third"], 100)
+
+
 def roles(cli):
     return {each["hash"]: each["role"] for each in cli.json("policy", "list")}
 

@@ -66,6 +66,14 @@ class Gate:
         with (self.folder / "scorer.log").open("wb") as log:
             return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
 
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(30) == 0, (self.folder / "scorer.log").read_text()
+
+    def restart(self):
+        self.stop()
+        self.process = self.start()
+
     def await_scorer(self, process):
         """Until each partition's owner has spoken in the audit."""
         session = Session({"bootstrap.servers": self.bootstrap}, self.prefix)
@@ -92,13 +100,12 @@ class Gate:
 def gate(bootstrap, unique_prefix, tmp_path):
     gate = Gate(bootstrap, unique_prefix, tmp_path)
     gate.prepare()
-    process = gate.start()
+    gate.process = gate.start()
     try:
-        gate.await_scorer(process)
+        gate.await_scorer(gate.process)
         yield gate
     finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0, (tmp_path / "scorer.log").read_text()
+        gate.stop()
 
 
 def test_a_freeze_that_is_called_applied_blocks_the_next_ask_and_its_end_lets_it_pass(gate):
@@ -129,3 +136,37 @@ def test_an_identitys_page_shows_what_operators_and_its_own_asks_made_of_it(gate
     while (page["facts"] or {}).get("owner") != "team-a" or (page["baseline"] or {"events": 1})["events"]:
         assert time.monotonic() < give_up, page
         page = gate.look("identity", "show", IDENTITY)
+
+
+STRICT = """
+name: strict
+version: "1"
+rules:
+  - {id: none, actions: ["deploy.*"], verdict: block, reason: {code: none, message: Nothing is deployed.}}
+"""
+
+
+def test_a_policy_that_blocks_too_much_returns_to_shadow_and_stays_there_through_a_restart(gate, tmp_path):
+    file = tmp_path / "strict.yaml"
+    file.write_text(STRICT)
+    limits = ["--cap-percent", "10", "--window", "10"]
+    gate.run("policy", "publish", str(file), "--activate", *limits)
+    with gate.guard() as guard:
+        seen = [guard.check(ACTION) for _ in range(4)]
+        assert [each.verdict for each in seen] == ["block", "block", "permit", "permit"]
+        roles = {each["role"]: each for each in gate.look("policy", "list")}
+        assert roles["active"]["name"] == "strict"
+        partitions = roles["active"]["guard"]["partitions"].values()
+        counts = sorted((each["state"], each["decided"], each["blocks"], each["blocks_before"]) for each in partitions)
+        assert counts == [("returned", 2, 2, 0), ("trial", 0, 0, 0)]
+        for decision, name in zip(seen, ("strict", "strict", "default", "default"), strict=True):
+            explained = gate.look("explain", decision.decision_id, "--replay")
+            assert explained["replay"] == {"same": True}
+            assert explained["decision"]["policy"]["name"] == name
+        assert explained["shadow"]["verdict"] == "block"
+        gate.restart()
+        assert guard.check(ACTION).verdict == "permit"
+        gate.run("policy", "activate", roles["active"]["hash"], "--cap-percent", "100")
+        assert guard.check(ACTION).verdict == "block"
+    now = {each["role"]: each["name"] for each in gate.look("policy", "list")}
+    assert now == {"active": "strict", "previous": "default"}

@@ -5,12 +5,22 @@ from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.blast import Guard
 from streams.kafka import positions
 from streams.kafka.clients import Clients
 from streams.kafka.errors import Faults
 from streams.ports import Fenced, KafkaFailed, Position
 
 OFFSETS = st.integers(min_value=0, max_value=2**62)
+COUNTS = st.integers(0, 100_000)
+GUARDS = st.builds(
+    Guard,
+    activation=st.from_regex(r"[0-9a-f]{0,32}", fullmatch=True),
+    state=st.sampled_from(["trial", "kept", "returned"]),
+    decided=COUNTS,
+    blocks=COUNTS,
+    blocks_before=COUNTS,
+)
 POSITIONS = st.builds(
     Position,
     actions_next=OFFSETS,
@@ -19,6 +29,7 @@ POSITIONS = st.builds(
     audit_term=st.integers(0, 2**31),
     term=st.integers(0, 2**31),
     worker=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=64),
+    guard=GUARDS,
 )
 
 
@@ -40,7 +51,14 @@ def test_actions_and_controls_are_committed_side_by_side(owned: dict[int, Positi
         }
 
 
-@pytest.mark.parametrize("metadata", ["hello", "w|1|2", "w|x|2|3", "w|1|2|3.5"])
+def test_metadata_without_a_guard_is_read_as_one_that_counted_nothing() -> None:
+    assert positions.decode(5, 3, "a|b|7|11|2") == Position(5, 3, 11, 2, 7, "a|b")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["hello", "w|1|2", "w|x|2|3", "w|1|2|3.5", "w|1|2|3|:", "w|1|2|3|a:maybe:1:2:3", "w|1|2|3|a:kept:1:2:x"],
+)
 def test_foreign_metadata_is_refused_and_not_guessed_at(metadata: str) -> None:
     with pytest.raises(KafkaFailed, match=r"worker\|term\|audit_next\|audit_term"):
         positions.decode(5, 5, metadata)

@@ -194,3 +194,9 @@ def test_a_port_that_is_taken_is_one_line_that_says_how_to_mend_it(serve: Serve)
     with pytest.raises(ConfigurationError, match="STAYHAND_HEALTH_PORT") as error:
         serve(port=port)
     assert "\n" not in str(error.value)
+
+
+def test_partitions_that_returned_to_the_policy_before_are_seen(scene: Scene) -> None:
+    assert scene.sample("stayhand_policy_returned") == 0
+    scene.metrics.returned(2)
+    assert scene.sample("stayhand_policy_returned") == 2

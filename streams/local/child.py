@@ -1,4 +1,4 @@
-"""A scorer as our child process: started with its settings, asked whether it lives, stopped with us."""
+"""A Python process of ours: started with its settings, asked whether it lives, ended with us."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from streams.brokers import tether
-from streams.replay.errors import ReplayFailed
+from streams.local.errors import Failed
 
 _STOP_TIMEOUT_S = 20.0
 _ROOT = Path(__file__).resolve().parents[2]
 _LAST_WORDS_BYTES = 4_096
 
 
-class ScorerProcess:
-    """``python -m streams scorer`` with settings in its environment; what it logs goes to a file.
+class Child:
+    """``python -m MODULE ARGUMENTS`` from the checkout; what it says goes to a file.
 
-    It ends with this process, also when that is killed (on Linux).
+    It ends with its ``with`` block, and with this process, also when that is killed (on Linux).
     """
 
-    def __init__(self, settings: Mapping[str, str], log: Path) -> None:
+    def __init__(self, module: str, arguments: Sequence[str], log: Path, settings: Mapping[str, str]) -> None:
         """Start it; ``settings`` are environment variables that replace every ``STAYHAND_`` one of ours."""
         self._log = log
         environment = {name: value for name, value in os.environ.items() if not name.startswith("STAYHAND_")}
         environment["PYTHONPATH"] = os.pathsep.join([str(_ROOT), str(_ROOT / "sdk")])
-        command = [sys.executable, "-m", "streams", "scorer"]
+        command = [sys.executable, "-m", module, *arguments]
         tied = [sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid()), *command]
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the command is our own
@@ -45,14 +45,18 @@ class ScorerProcess:
 
     @property
     def pid(self) -> int:
-        """The process's id, for who watches what it uses."""
+        """The process's id, for those who measure it."""
         return self._process.pid
 
+    @property
+    def status(self) -> int | None:
+        """Its exit status, None while it lives."""
+        return self._process.poll()
+
     def check(self) -> None:
-        """Raise ReplayFailed when it ended, with its last words."""
-        status = self._process.poll()
-        if status is not None:
-            raise ReplayFailed(f"the scorer ended with status {status}: {self.last_words()}")
+        """Raise Failed when it ended, with its last words."""
+        if self.status is not None:
+            raise Failed(f"{self._log.stem} ended with status {self.status}: {self.last_words()}")
 
     def last_words(self) -> str:
         """The last line that it wrote, for an error message."""
@@ -61,25 +65,41 @@ class ScorerProcess:
             lines = log.read().decode("utf-8", "replace").splitlines()
         return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
-    def stop(self) -> None:
-        """End it in an orderly way, so that its last checkpoint is written. Idempotent.
+    def said(self, text: str) -> bool:
+        """Whether this stands in what it wrote."""
+        return text in self._log.read_text(encoding="utf-8", errors="replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def wait(self, timeout_s: float = 60.0) -> int:
+        """Its exit status once it ended by itself.
 
         Raises:
-            ReplayFailed: when it does not end by itself, or not well.
+            subprocess.TimeoutExpired: it lives on.
         """
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(timeout_s)
+
+    def stop(self) -> None:
+        """End it in an orderly way. Idempotent.
+
+        Raises:
+            Failed: when it does not end by itself, or not well.
+        """
+        if self.status is None:
+            self.signal(signal.SIGTERM)
         try:
-            status = self._process.wait(_STOP_TIMEOUT_S)
+            status = self.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
             self.kill()
-            raise ReplayFailed(f"the scorer did not stop within {_STOP_TIMEOUT_S:.0f} s") from error
+            raise Failed(f"{self._log.stem} did not stop within {_STOP_TIMEOUT_S:.0f} s") from error
         if status != 0:
-            raise ReplayFailed(f"the scorer ended with status {status}: {self.last_words()}")
+            raise Failed(f"{self._log.stem} ended with status {status}: {self.last_words()}")
 
     def kill(self) -> None:
-        """End it at once. Idempotent."""
-        if self._process.poll() is None:
+        """End it at once, also one that was paused. Idempotent."""
+        if self.status is None:
             self._process.kill()
         self._process.wait()
 

@@ -15,8 +15,7 @@ from schemas.topics import TOPICS
 from stayhand.signing import point_key
 from streams import topics
 from streams.commands import _kafka
-from streams.commands._session import Session
-from streams.replay.errors import ReplayMistaken
+from streams.commands._session import Mistaken, Session
 from streams.shipped import DEFAULT_PACK
 
 DEFAULT_POLICY = DEFAULT_PACK
@@ -54,7 +53,7 @@ def lay(session: Session, point: EnforcementPoint, policy: Path, folder: Path, p
     """Create the topics, make a secret in ``folder`` (0600), register the point and put the pack in force.
 
     Raises:
-        ReplayMistaken: for a policy that cannot be read, or a prefix that was used before.
+        Mistaken: for a policy that cannot be read, or a prefix that was used before.
         TopicsFailed, KafkaDown: where Kafka does not do its part.
     """
     pack = _pack(policy, session.by)
@@ -67,7 +66,8 @@ def lay(session: Session, point: EnforcementPoint, policy: Path, folder: Path, p
     entries: list[tuple[str, Document | None]] = [
         (f"point/{point.point}", point),
         (f"pack/{pack.hash}", pack),
-        ("policy", ActivePolicy(active=pack.hash, by=session.by)),
+        # Nobody is stopped by a replay, and it shall show all that this pack does: no guard.
+        ("policy", ActivePolicy(active=pack.hash, by=session.by, cap_percent=100)),
     ]
     _kafka.send(session, "global", entries)
     actual = _kafka.partitions_of(session, "actions")
@@ -102,9 +102,9 @@ def _pack(path: Path, by: str) -> PackDocument:
         source = path.read_text(encoding="utf-8")
         pack = compile_pack(source)
     except (OSError, UnicodeDecodeError) as error:
-        raise ReplayMistaken(f"--policy {path}: cannot be read") from error
+        raise Mistaken(f"--policy {path}: cannot be read") from error
     except InvalidPack as error:
-        raise ReplayMistaken(f"{path}:{error.line}: {error.field}: {error.expected}") from error
+        raise Mistaken(f"{path}:{error.line}: {error.field}: {error.expected}") from error
     return PackDocument(hash=pack.hash, name=pack.name, version=pack.version, source=source, by=by)
 
 
@@ -113,6 +113,4 @@ def _refuse_used(session: Session) -> None:
     with _kafka.reader(session) as consumer:
         for partition in range(_kafka.partitions_of(session, "actions")):
             if consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=_kafka.TIMEOUT_S)[1]:
-                raise ReplayMistaken(
-                    f"--prefix {session.prefix}: {name} is not empty, and old state would be scored with"
-                )
+                raise Mistaken(f"--prefix {session.prefix}: {name} is not empty, and old state would be scored with")

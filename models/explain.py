@@ -1,0 +1,167 @@
+"""Explanations for those on call: what raised a score, as sentences with the numbers behind them.
+
+A reason is counterfactual: its weight is how much lower the total would be without it, so what is told did matter. The
+asker's own reasons (`models.reasons`) have no numbers; these are made from the audit record, for operators alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from models.baseline import ACTION, CLIENT, RESOURCE, SOURCE
+from models.codes import container, family, network
+from models.event import Evidence, Features, features_from_json, score
+from models.rate import UNIT
+
+SCALE = 1_024
+_WINDOWS = ("10 seconds", "10 minutes", "6 hours")
+_HARM = ("no", "some", "much", "very much")
+
+
+class Told(NamedTuple):
+    """One reason: the term of the score, by how much the total would be lower without it (1/1024), and the sentence."""
+
+    term: str
+    weight: int
+    text: str
+
+
+class _Named(NamedTuple):
+    """What the numbers are about; an empty text is not known."""
+
+    who: str
+    action: str
+    resource: str
+    source: str
+    client: str
+
+
+def without(f: Features, term: str) -> Features:
+    """The features of the same event if this term had nothing to say; unknown terms change nothing."""
+    if term in _CHANNELS:
+        one, two, three, four = (None if at == _CHANNELS[term] else found for at, found in enumerate(f.channels))
+        return f._replace(channels=(one, two, three, four))
+    return f._replace(**_SILENT.get(term, {}))
+
+
+def weights(f: Features) -> list[tuple[str, int]]:
+    """The terms that raised the total and by how much it would be lower without each, the heaviest first.
+
+    Without its action an event has no impact either: that only counts for what the identity never did.
+    """
+    scores = score(f)
+    found = [(name, scores.total - score(without(f, name)).total) for name, value in scores.terms if value > 0]
+    return sorted((each for each in found if each[1] > 0), key=_weight, reverse=True)
+
+
+def explained(record: Mapping[str, Any], most: int = 3) -> list[Told]:
+    """The heaviest reasons for the score in an audit record (kind decision or final); none where nothing raised it.
+
+    Raises:
+        KeyError, TypeError, ValueError: where the record has no features that this release can read.
+    """
+    f = features_from_json(record["features"])
+    named = _names(record)
+    return [Told(term, weight, _sentence(f, term, named)) for term, weight in weights(f)[:most]]
+
+
+def in_words(told: list[Told]) -> str:
+    """The reasons as one line: each sentence and what it adds to the score, in nats."""
+    return "; ".join(f"{each.text} (+{each.weight / SCALE:.1f})" for each in told)
+
+
+def _weight(found: tuple[str, int]) -> int:
+    return found[1]
+
+
+def _names(record: Mapping[str, Any]) -> _Named:
+    who = record["identity"].partition(":")[2] or "this identity"
+    if record["kind"] == "final":
+        answer = record["facts"]["answer"]
+        kind, _, name = answer["resource"].partition(":")
+        return _Named(who, answer["action"], _held_in(kind, name), "", "")
+    given = record["action"]
+    if not isinstance(given, Mapping):
+        given = given.model_dump(mode="json")
+    context, resource = given.get("context") or {}, given.get("resource") or {}
+    held = _held_in(str(resource.get("type", "")), str(resource.get("id", "")))
+    source, client = str(context.get("source") or ""), str(context.get("client") or "")
+    return _Named(who, given["action"]["name"], held, network(source) if source else "", family(client))
+
+
+def _held_in(kind: str, name: str) -> str:
+    """The container that is counted, with its kind before it: no object's own name."""
+    kind, _, held = container(kind, name).partition("|")
+    return f"{kind} {held}".strip()
+
+
+def _sentence(f: Features, term: str, named: _Named) -> str:
+    told = _SENTENCES.get(term)
+    return f"{term.replace('_', ' ')} is unusual" if told is None else told(f, named)
+
+
+def _action(f: Features, named: _Named) -> str:
+    return _used(f.channels[ACTION], f"{named.who} has used {named.action or 'this'}", "actions")
+
+
+def _resource(f: Features, named: _Named) -> str:
+    return _used(f.channels[RESOURCE], f"{named.who} has touched {named.resource or 'this resource'}", "actions")
+
+
+def _source(f: Features, named: _Named) -> str:
+    came = f"{named.who} has come from {named.source or 'this place'}"
+    return _used(f.channels[SOURCE], came, "actions with a known source")
+
+
+def _client(f: Features, named: _Named) -> str:
+    acted = f"{named.who} has acted through {named.client or 'this program'}"
+    return _used(f.channels[CLIENT], acted, "actions with a known program")
+
+
+def _used(found: Evidence | None, did: str, of: str) -> str:
+    assert found is not None, "a term of the score has its evidence"
+    now = f", and {found.r:,} times in these ten minutes" if found.r > 1 else ""
+    return f"{did} {_times(found.k)} in {found.n:,} {of}{now}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
+def _hour(f: Features, named: _Named) -> str:
+    return f"{f.hour_count / 4:,.0f} of {f.hour_total:,} actions of {named.who} came around {f.hour:02d}:00 UTC"
+
+
+def _impact(f: Features, named: _Named) -> str:
+    harm = f"{_HARM[f.impact]} harm (impact {f.impact} of 3)"
+    return f"{named.action or 'this action'} can do {harm} and is new to {named.who}"
+
+
+def _rate(f: Features, named: _Named) -> str:
+    at = max(range(len(f.z)), key=f.z.__getitem__)
+    usual = f"{f.z[at] / SCALE:.1f} deviations above what is usual"
+    return f"{named.who} acted about {f.counters[at] / UNIT:,.0f} times in {_WINDOWS[at]}, {usual}"
+
+
+def _session(f: Features, named: _Named) -> str:
+    return f"what {named.who} did just before left {f.session / SCALE:.1f}, which fades within half an hour"
+
+
+_CHANNELS = {"action": ACTION, "resource": RESOURCE, "source": SOURCE, "client": CLIENT}
+_SILENT: dict[str, dict[str, Any]] = {
+    "hour": {"hour_total": 0},
+    "impact": {"impact": 0},
+    "rate": {"z": (0, 0, 0)},
+    "session": {"session": 0},
+}
+_SENTENCES: dict[str, Callable[[Features, _Named], str]] = {
+    "action": _action,
+    "resource": _resource,
+    "source": _source,
+    "client": _client,
+    "hour": _hour,
+    "impact": _impact,
+    "rate": _rate,
+    "session": _session,
+}

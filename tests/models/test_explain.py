@@ -1,0 +1,151 @@
+"""Explanations: every reason told did raise the score, and its numbers are those behind the score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.event import Evidence, Features, features_json, score
+from models.explain import explained, in_words, weights, without
+from models.judge import judge
+from models.scene import Scene
+from models.transition import NEW, decide, settle
+from tests.models.asks import START_MS, ask, audit, default_pack, world
+
+counts = st.integers(0, 5_000)
+evidence = st.builds(
+    lambda k, more, u, r, g, q: Evidence(k, k + more, u, r, g, q),
+    counts,
+    counts,
+    st.integers(0, 200),
+    st.integers(1, 40),
+    st.integers(1, 50_000),
+    st.integers(1, 50_000),
+)
+maybe = st.none() | evidence
+events = st.builds(
+    lambda channels, hour, total, impact, z, session, matured: Features(
+        at_ms=START_MS,
+        gap_ms=1_000,
+        keys=(),
+        channels=channels,
+        hour=3,
+        hour_count=min(hour, 4 * total),
+        hour_total=total,
+        repeats=1,
+        impact=impact,
+        counters=(65_536, 65_536, 65_536),
+        z=z,
+        session=session,
+        matured=matured,
+        age_ms=4_000_000,
+        epoch=1,
+    ),
+    st.tuples(evidence, maybe, maybe, maybe),
+    counts,
+    counts,
+    st.integers(0, 3),
+    st.tuples(*[st.integers(-8_000, 8_000)] * 3),
+    st.integers(0, 40_000),
+    st.integers(0, 100),
+)
+
+
+def verdict(f: Features) -> int:
+    """The severity that the shipped bands alone give."""
+    used: dict[str, Any] = {"at_ms": f.at_ms}
+    scene = Scene("token:ci", "no.rule.names.this", None, used, score(f), f.impact, "p", late=False, lists={})
+    return judge(default_pack(), scene).severity
+
+
+@settings(deadline=None)
+@given(events)
+def test_without_its_top_reason_a_decision_scores_lower_and_is_no_more_severe(f: Features) -> None:
+    found = weights(f)
+    if not found:
+        assert score(f).total == 0, "a score above 0 has a reason"
+        return
+    term, weight = found[0]
+    less = without(f, term)
+    assert score(less).total == score(f).total - weight < score(f).total
+    assert verdict(less) <= verdict(f)
+
+
+@settings(deadline=None)
+@given(events)
+def test_each_reason_told_lowers_the_score_by_its_weight_and_heavier_ones_come_first(f: Features) -> None:
+    found = weights(f)
+    assert [weight for _, weight in found] == sorted((weight for _, weight in found), reverse=True)
+    for term, weight in found:
+        assert score(f).total - score(without(f, term)).total == weight > 0
+
+
+def test_taking_the_top_reason_away_lowers_the_verdict() -> None:
+    rare = Evidence(0, 1_412, 3, 1, 10, 10)
+    usual = Evidence(1_400, 1_412, 3, 1, 10, 10)
+    f = Features(START_MS, 1, (), (rare, usual, None, None), 3, 0, 0, 1, 3, (1, 1, 1), (0, 0, 0), 0, 99, 4_000_000, 1)
+    assert verdict(f) > 0
+    assert weights(f)[0][0] == "action"
+    assert verdict(without(f, "action")) == 0
+
+
+def record(times: int = 60) -> dict[str, Any]:
+    """An audit record of an identity that does one thing many times and then quite another one."""
+    state = NEW
+    for n in range(times):
+        ruling = decide(state, ask("storage.read", at_ms=START_MS + n * 700_000, n=n), world())
+        state = settle(state, ruling.effects)
+    given = ask(
+        "iam.key.create",
+        at_ms=START_MS + times * 700_000,
+        n=times,
+        resource={"type": "host", "id": "vault/root-key-of-the-customer"},
+        source="198.51.100.23",
+    )
+    return audit(decide(state, given, world()), given)
+
+
+def test_the_sentences_say_what_the_identity_did_how_often() -> None:
+    told = {each.term: each.text for each in explained(record(), most=9)}
+    assert told["action"] == "ci has used iam.key.create 0 times in 60 actions"
+    assert told["resource"] == "ci has touched host vault 0 times in 60 actions"
+    assert told["source"] == "ci has come from 198.51.100.0/24 0 times in 60 actions with a known source"
+    assert "impact" in told
+    assert "harm" in told["impact"]
+    assert "client" not in told
+
+
+def test_reasons_are_limited_and_joined_with_their_weights() -> None:
+    told = explained(record(), most=2)
+    assert len(told) == 2
+    assert in_words(told) == "; ".join(f"{each.text} (+{each.weight / 1024:.1f})" for each in told)
+
+
+def test_an_objects_own_name_is_not_repeated() -> None:
+    assert "root-key" not in in_words(explained(record(), most=9))
+
+
+def test_an_event_with_nothing_unusual_has_no_reason() -> None:
+    f = Features(START_MS, 1, (), (None, None, None, None), 3, 0, 0, 1, 0, (1, 1, 1), (0, 0, 0), 0, 0, 0, 1)
+    assert weights(f) == []
+
+
+def test_rate_and_what_came_before_are_told_with_their_numbers() -> None:
+    f = Features(
+        *(START_MS, 1, (), (None, None, None, None), 3, 0, 0, 1, 0),
+        *((40 * 65_536, 90 * 65_536, 95 * 65_536), (2_100, 5_120, 3_000), 4_096, 99, 4_000_000, 1),
+    )
+    told = explained(record(1) | {"features": features_json(f)}, most=9)
+    texts = [each.text for each in told]
+    assert "ci acted about 90 times in 10 minutes, 5.0 deviations above what is usual" in texts
+    assert "what ci did just before left 4.0, which fades within half an hour" in texts
+
+
+@pytest.mark.parametrize("missing", ["features", "action"])
+def test_a_record_without_its_parts_is_refused(missing: str) -> None:
+    broken = {name: part for name, part in record(2).items() if name != missing}
+    with pytest.raises(KeyError, match=missing):
+        explained(broken)
