@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -38,14 +39,16 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     name: Annotated[Name, typer.Argument(help="What to measure.")],
-    broker: Annotated[str, typer.Option(help="apache, embedded or HOST:PORT; state needs none.")] = "apache",
+    broker: Annotated[
+        str, typer.Option(help="apache, embedded or HOST:PORT; state and detection need none.")
+    ] = "apache",
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
-    chosen: Annotated[str, typer.Option("--set", help="detection: one set of data alone, such as sea.")] = "",
+    sets: Annotated[list[str] | None, typer.Option("--set", help="Of detection: which sets; all by default.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Only show that it works: the figures mean nothing.")] = False,
 ) -> None:
     """Measure Stayhand against the same work without it, in the same run. See docs/measurements.md."""
     try:
-        result = measure(name, broker, chosen, quick=quick)
+        result = measure(name, broker, quick=quick, sets=sets or ())
     except _FAILURES as error:
         cause = error.args[0].str() if isinstance(error, KafkaException) else error
         say(f"{name}: {cause}")
@@ -53,14 +56,14 @@ def main(
     sys.stdout.write(json.dumps(result, indent=None if as_json else 2) + "\n")
 
 
-def measure(name: Name, broker: str, chosen: str = "", *, quick: bool) -> dict[str, Any]:
+def measure(name: Name, broker: str, *, quick: bool, sets: Sequence[str] = ()) -> dict[str, Any]:
     """The figures of one measurement, with what must stand beside them."""
-    if name is Name.DETECTION:
-        around = surroundings("none")
-        figures = detection.run(chosen, say, quick=quick)
-    elif name is Name.STATE:
+    if name is Name.STATE:
         around = surroundings("none")
         figures = state.run(state.QUICK if quick else state.Plan(), say)
+    elif name is Name.DETECTION:
+        around = surroundings("none")
+        figures = detection.run(sets, say, quick=quick)
     else:
         bench: Any = roundtrip if name is Name.ROUNDTRIP else throughput
         around = surroundings(_BROKERS.get(broker, broker))

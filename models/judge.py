@@ -18,6 +18,7 @@ MAX_REASONS = 8
 MAX_MESSAGES = 4
 # A term of at least one nat is worth a word to the asker.
 _TELLING_TERM = 1_024
+_TOLD_AGENT_TERMS = 3
 _NO_DUTIES = Duties()
 
 
@@ -135,7 +136,8 @@ def _rules(rules: Iterable[Rule], scene: Scene) -> tuple[list[_Hit], bool, tuple
         if granted and (rule.when_reads_grant or (holds and rule.unless_grant)):
             grant_used = True
         if holds and not (granted and rule.unless_grant):
-            hits.append(_Hit(rule.severity, rule.duties, (rule.reason,)))
+            told = (rule.reason, *_agent_telling(scene)) if rule.when_reads_agent else (rule.reason,)
+            hits.append(_Hit(rule.severity, rule.duties, told))
     return hits, grant_used, tuple(failed)
 
 
@@ -154,6 +156,13 @@ def _telling(scene: Scene) -> list[ReasonBody]:
     """Plain words for the two largest terms of the score."""
     largest = [reasons.term_reason(name) for name, value in scene.scores.terms[:2] if value >= _TELLING_TERM]
     return [told for told in largest if told is not None]
+
+
+def _agent_telling(scene: Scene) -> list[ReasonBody]:
+    """Plain words for the largest terms of an agent's call."""
+    if scene.agent is None:
+        return []
+    return [reasons.agent_reason(name) for name, _ in scene.agent.terms[:_TOLD_AGENT_TERMS]]
 
 
 def _merged(hits: list[_Hit]) -> Judged:

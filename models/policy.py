@@ -43,8 +43,8 @@ _FIELDS: dict[str, frozenset[str] | None] = {
     "resource": frozenset({"type", "id", "id_lower", "properties"}),
     "context": None,
     "facts": frozenset(_FACTS),
-    "score": frozenset({"event", "session", "rate", "total", "mature", "epoch", "drift", "q", "p"}),
-    "ready": frozenset({"epoch", "drift"}),
+    "score": frozenset({"event", "session", "rate", "total", "mature", "epoch", "drift", "q", "p", "agent"}),
+    "ready": frozenset({"epoch", "drift", "agent"}),
     "point": frozenset(),
 }
 
@@ -66,8 +66,9 @@ class Duties:
 class Rule:
     """One compiled rule; ``reason`` is shared by all decisions that it takes part in.
 
-    ``when_reads_grant``: its condition can see whether there is a grant. ``answerable``: it can be evaluated again when
-    a hold is answered, because it needs nothing of the action but its name, and no grant.
+    ``when_reads_grant``: its condition can see whether there is a grant. ``when_reads_agent``: it can see the points of
+    an agent's call, so that their largest terms are told as well. ``answerable``: it can be evaluated again when a hold
+    is answered, because it needs nothing of the action but its name, and no grant.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Rule:
     reason: ReasonBody
     unless_grant: bool
     when_reads_grant: bool
+    when_reads_agent: bool
     answerable: bool
 
 
@@ -197,6 +199,7 @@ def _rule(item: Node, parts: dict[str, Node], known: dict[str, frozenset[str] | 
         reason=_reason(parts),
         unless_grant=unless_grant,
         when_reads_grant=when is not None and when.reads_field("facts", "grant"),
+        when_reads_agent=when is not None and when.reads_field("score", "agent"),
         answerable=kept and not unless_grant,
     )
 
@@ -205,7 +208,9 @@ def _kept(variable: str, fields: frozenset[str] | None) -> bool:
     """Whether a hold keeps what this variable is made of."""
     if variable in {"action", "subject"}:
         return fields is not None and "properties" not in fields
-    return variable in {"score", "ready", "point", "lists"} or (variable == "facts" and _facts_kept(fields))
+    if variable in {"score", "ready"}:
+        return fields is not None and "agent" not in fields
+    return variable in {"point", "lists"} or (variable == "facts" and _facts_kept(fields))
 
 
 def _facts_kept(fields: frozenset[str] | None) -> bool:

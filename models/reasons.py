@@ -48,6 +48,60 @@ _TERMS = {
     "session": reason("unusual-session", "Several recent actions of this identity were unusual."),
 }
 
+_AGENT_TERMS = {
+    "argument-unknown": reason("argument-unknown", "Nobody can tell where the target of this call came from.", "ASI01"),
+    "argument-foreign": reason(
+        "argument-foreign",
+        "The target of this call stands in a third party's text, not in the task.",
+        "ASI01",
+    ),
+    "argument-from-outside": reason(
+        "argument-from-outside", "The text that names the target of this call could be written by anybody.", "ASI01"
+    ),
+    "argument-source-unnamed": reason(
+        "argument-source-unnamed",
+        "The task did not name the source that this call's target was taken from.",
+        "ASI01",
+    ),
+    "argument-address": reason("argument-address", "The target of this call is an address from somebody else's text."),
+    "argument-steered": reason(
+        "argument-steered", "The target of this call was found by following what a third party's text said.", "ASI01"
+    ),
+    "argument-unlinked": reason("argument-unlinked", "Nothing links the target of this call to the task."),
+    "argument-third-party": reason(
+        "argument-third-party", "The target of this call is somebody who wrote to this agent, not named in the task."
+    ),
+    "argument-instead-of-own": reason(
+        "argument-instead-of-own", "The task gives a target of this kind itself, and the call uses another.", "ASI01"
+    ),
+    "content-foreign-address": reason(
+        "content-foreign-address", "What is about to be sent carries an address from somebody else's text."
+    ),
+    "selector-foreign": reason(
+        "selector-foreign", "What is about to be read was named by a third party's text, not by the task.", "ASI01"
+    ),
+    "selector-from-outside": reason(
+        "selector-from-outside", "The text that names what is about to be read could be written by anybody.", "ASI01"
+    ),
+    "selector-fetched": reason("selector-fetched", "Fetching this address tells its owner that it was followed."),
+    "family-not-in-task": reason("family-not-in-task", "The task does not call for a tool of this kind.", "ASI02"),
+    "family-not-declared": reason(
+        "family-not-declared", "Tools of this kind are not among those that the task's owner declared.", "ASI02"
+    ),
+    "irreversible-not-declared": reason(
+        "irreversible-not-declared", "This cannot be taken back, and the task's owner did not declare it.", "ASI02"
+    ),
+}
+
+
+def agent_reason(term: str) -> ReasonBody:
+    """The sentence for a term of an agent's points.
+
+    Raises:
+        KeyError: where there is no such term.
+    """
+    return _AGENT_TERMS[term]
+
 
 def term_reason(term: str) -> ReasonBody | None:
     """The sentence for a term of the score by its name (``rate_10s`` counts as ``rate``); None for an unknown one."""

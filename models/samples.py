@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
+from models.agent import agent_points
 from models.event import Scores
 from models.scene import Scene
 from stayhand.wire import Action, Context, PendingAction, Resource, SecretMatch, Subject
 
+_SIGNALS: dict[str, Any] = {"agent": {"effect": 3, "argument_class": "T"}}
 _FULL = PendingAction(
     subject=Subject(type="token", id="ci", properties={"team": "web"}),
     action=Action(name="deploy.token.use", properties={"force": True}),
@@ -24,6 +27,7 @@ _FULL = PendingAction(
         credential_issued_at_ms=1,
         bytes_out=1,
         secrets=(SecretMatch(rule="github-token", fingerprint="0" * 16),),
+        **_SIGNALS,
     ),
 )
 _EMPTY = PendingAction(
@@ -41,6 +45,7 @@ def samples() -> tuple[Scene, Scene]:
     )
     bare = Scores(None, 0, 0, 0, (), mature=False)
     lists: dict[str, list[str]] = defaultdict(list)
-    full = Scene("token:ci", "deploy.token.use", _FULL, used, ready, 2, "point", late=False, lists=lists)
+    told = agent_points(_FULL.context)
+    full = Scene("token:ci", "deploy.token.use", _FULL, used, ready, 2, "point", late=False, lists=lists, agent=told)
     empty = Scene("token:ci", "deploy", _EMPTY, {"at_ms": 2_000}, bare, 0, "point", late=False, lists=lists)
     return full, empty

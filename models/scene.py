@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from models.agent import AgentScore
 from models.conditions import plain
 from models.event import Scores
 from stayhand.wire import Context, PendingAction
@@ -25,6 +26,7 @@ class Scene:
         used: the facts that may be used, as they stand in the audit record.
         impact: of the action by the prior, 0 to 3.
         lists: the pack's own.
+        agent: the points of an agent's call, a quantity of its own; None where the action does not carry its signals.
     """
 
     identity: str
@@ -36,6 +38,7 @@ class Scene:
     point: str
     late: bool
     lists: Mapping[str, list[str]]
+    agent: AgentScore | None = None
 
     def value(self, variable: str, fields: frozenset[str] | None) -> Any:
         """The variable, narrowed to ``fields`` where they are known."""
@@ -134,11 +137,17 @@ def _score(scene: Scene) -> dict[str, Any]:
         "drift": _nats(scores.drift),
         "q": _nats(scores.q),
         "p": _nats(scores.p),
+        "agent": None if scene.agent is None else scene.agent.total,
     }
 
 
 def _ready(scene: Scene) -> dict[str, Any]:
-    return {"epoch": scene.scores.epoch is not None, "drift": scene.scores.drift is not None}
+    scores = scene.scores
+    return {
+        "epoch": scores.epoch is not None,
+        "drift": scores.drift is not None,
+        "agent": scene.agent is not None,
+    }
 
 
 def _age_s(since_ms: int | None, at_ms: int) -> int | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from models.agent import agent_points
 from models.ask import NEW, Ask, Ruling, State, World
 from models.baseline import EMPTY, Baseline, InvalidBaseline, decode, remembering, seen_before
 from models.body import VERDICTS, decision_body
@@ -104,7 +105,8 @@ def decide(state: State, ask: Ask, world: World) -> Ruling:
     used = facts_for(state, ask, world, seen.at_ms)
     name = ask.action.action.name
     point, lists = ask.point.point, world.pack.lists
-    scene = Scene(ask.identity, name, ask.action, used, scores, seen.impact, point, ask.late, lists)
+    agent = agent_points(ask.action.context)
+    scene = Scene(ask.identity, name, ask.action, used, scores, seen.impact, point, ask.late, lists, agent)
     judged = obey(judge(world.pack, scene), ask.point.obligations)
     if judged.failed:
         used["failed_rules"] = list(judged.failed)
@@ -268,8 +270,9 @@ def rejudged(record: Mapping[str, Any], pack: CompiledPack) -> Rejudged:
 def verdict_under(ruling: Ruling, ask: Ask, pack: CompiledPack) -> Verdict:
     """The verdict that another pack would have given on an ask that was just ruled on, observe mode aside."""
     name, point = ask.action.action.name, ask.point.point
+    impact, agent = ruling.features.impact, agent_points(ask.action.context)
     scene = Scene(
-        ask.identity, name, ask.action, ruling.facts, ruling.scores, ruling.features.impact, point, ask.late, pack.lists
+        ask.identity, name, ask.action, ruling.facts, ruling.scores, impact, point, ask.late, pack.lists, agent
     )
     return VERDICTS[_admitted(pack, scene).severity]
 
@@ -292,7 +295,8 @@ def _recorded(record: Mapping[str, Any], pack: CompiledPack) -> Scene:
         given = record["action"]
         name = given.action.name if isinstance(given, PendingAction) else given["action"]["name"]
         action, late, point = _asked(given, name, pack), record["ask"]["late"], record["ask"]["point"]
-    return Scene(record["identity"], name, action, used, score(seen), seen.impact, point, late, pack.lists)
+    agent = None if action is None else agent_points(action.context)
+    return Scene(record["identity"], name, action, used, score(seen), seen.impact, point, late, pack.lists, agent)
 
 
 def _asked(given: PendingAction | Mapping[str, Any], name: str, pack: CompiledPack) -> PendingAction | None:

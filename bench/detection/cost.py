@@ -23,7 +23,7 @@ EVENTS, QUICK_EVENTS, SKIPPED, TRIES = 6_000, 1_500, 500, 6
 STEP_MS, START_MS = 7_000, 1_700_000_000_000
 
 
-def run(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
+def measure(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
     """Microseconds of an event's scores and lesson, and the bytes of a record, with a profile and without one."""
     say("cost: one event")
     drawn = random.Random(1)

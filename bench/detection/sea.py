@@ -41,7 +41,7 @@ class Played(NamedTuple):
     events: list[tuple[float, float]]
 
 
-def run(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
+def measure(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
     """All figures of SEA, by the names of the protocol; ``quick`` takes one salt each."""
     salts, cold, online = (1, 1, 1) if quick else (SALTS, COLD_SALTS, ONLINE_SALTS)
     labels = _labels()

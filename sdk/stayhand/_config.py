@@ -16,6 +16,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretBytes, ValidationError, field_validator, model_validator
 
 from stayhand.errors import ConfigurationError
+from stayhand.secrets import SecretRules
 from stayhand.signing import KEY_BYTES
 from stayhand.wire import FallbackMode
 
@@ -61,6 +62,8 @@ class GuardConfig(BaseModel):
         last_known_ms: for how long ``last-known`` may repeat a decision.
         spool_dir: where fallbacks and permits in use are kept until Kafka has them; a folder of the user's by default.
         spool_bytes_max: how much of them is kept.
+        scanner: what looks for secrets in arguments: ``built-in`` rules, or ``kingfisher`` (the extra ``secrets``)
+            on top of them.
         breaker_timeouts: after how many unanswered asks in a row the gate counts as away.
         kafka: settings of librdkafka passed through (TLS, SASL, OAUTHBEARER); in the environment
             ``STAYHAND_KAFKA_SECURITY_PROTOCOL`` is ``security.protocol``.
@@ -85,6 +88,7 @@ class GuardConfig(BaseModel):
     last_known_ms: Annotated[int, Field(ge=0)] = 300_000
     spool_dir: Path = Path()
     spool_bytes_max: Annotated[int, Field(ge=4_096)] = 16 * 1_048_576
+    scanner: SecretRules = "built-in"
     breaker_timeouts: Annotated[int, Field(ge=1)] = 3
     kafka: dict[str, Any] = Field(default={}, repr=False)
 

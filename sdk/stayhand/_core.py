@@ -22,7 +22,7 @@ from stayhand._teller import Teller
 from stayhand._transport import RawHeaders, Transport
 from stayhand.errors import GuardClosed, InvalidAction, Rejected, Unavailable
 from stayhand.identity import parse_identity
-from stayhand.secrets import Scanner
+from stayhand.secrets import scanner_for
 from stayhand.wire import Approval, Decision, Fallback, FallbackMode, OutcomeResult, Rejection
 
 LATE_MAX = 4_096
@@ -100,7 +100,7 @@ class Core(Generic[_M]):
         self._local_rules = local_rules
         self._transport = transport
         self._envelopes = Envelopes(config)
-        self._scanner = Scanner(config.key_bytes or os.urandom(32))
+        self._scanner = scanner_for(config.scanner, config.key_bytes or os.urandom(32))
         self._breaker = Breaker(config.breaker_timeouts)
         self._memory = Memory()
         spool = Spool(config.spool_dir, config.prefix, config.point, config.spool_bytes_max)

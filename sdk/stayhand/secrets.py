@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import importlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
-from stayhand.errors import InvalidAction
+from stayhand.errors import ConfigurationError, InvalidAction
 from stayhand.signing import hkdf
 from stayhand.wire import SecretMatch
 
+SecretRules = Literal["built-in", "kingfisher"]
 MATCHES_MAX = 32
 NESTING_MAX = 64
+_PREFIX, _LEAST_KEY, _FILLER = 8, 16, frozenset("x*.-_")
 _PEM_BODY_CHARACTERS = 8_192
 _SAFE_KEY = re.compile(r"[A-Za-z0-9_.\-]{1,40}")
 _PLACEHOLDER = re.compile(r"\*+|[xX]+|\.+|\$[A-Z_][A-Z0-9_]*|\$?\{.*\}|<.*>|%[a-z]")
@@ -85,16 +88,64 @@ class Scanner:
         """
         found: dict[tuple[str, str], SecretMatch] = {}
         for where, text in _strings(arguments, "arguments"):
-            for rule, secret in matches(text):
-                match = SecretMatch(rule=rule.name, fingerprint=self.fingerprint(secret), where=where[:256])
+            for rule, secret in self.found(text):
+                match = SecretMatch(rule=rule, fingerprint=self.fingerprint(secret), where=where[:256])
                 found.setdefault((match.rule, match.fingerprint), match)
                 if len(found) == MATCHES_MAX:
                     return tuple(found.values())
         return tuple(found.values())
 
+    def found(self, text: str) -> Iterator[tuple[str, str]]:
+        """Each rule's name with the secret's own text, for local use only; other rules come in here."""
+        for rule, secret in matches(text):
+            yield rule.name, secret
+
     def fingerprint(self, secret: str) -> str:
         """32 hexadecimal digits of HMAC-SHA256; useless to who has not the key."""
         return hmac.digest(self._key, secret.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()[:32]
+
+
+class KingfisherScanner(Scanner):
+    """The built-in rules and the 488 of ``kingfisher-secret-scanner`` (the extra ``secrets``), in process and offline.
+
+    For arguments only: published fields are held to the built-in rules, since identifiers stand there. What is encoded
+    as base64 is not decoded. Starting compiles the rules, which takes seconds, unless they are in the cache.
+    """
+
+    def __init__(self, key: bytes, cache_dir: str | None = None) -> None:
+        """Load the rules.
+
+        Args:
+            key: as for `Scanner`; the fingerprints are this package's own, since the library's have no key.
+            cache_dir: where compiled rules are kept, a folder that only its owner may write; by default the one that
+                ``KF_RULE_CACHE_DIR`` names, or the user's cache.
+
+        Raises:
+            ConfigurationError: where the library is not installed.
+        """
+        super().__init__(key)
+        try:
+            library = importlib.import_module("kingfisher_sdk")
+        except ImportError as error:
+            raise ConfigurationError("scanner: kingfisher needs the extra: pip install stayhand[secrets]") from error
+        self._library: Any = library.Scanner(library.Rules(cache_dir=cache_dir), base64=False)
+
+    def found(self, text: str) -> Iterator[tuple[str, str]]:
+        """What either set of rules finds."""
+        yield from super().found(text)
+        for finding in self._library.scan(text.encode("utf-8", "replace")):
+            if finding.visible:
+                # Behind the first dot stands the rule, before it where the library has it from.
+                yield finding.rule_id.partition(".")[2] or finding.rule_id, finding.secret
+
+
+def scanner_for(rules: SecretRules, key: bytes) -> Scanner:
+    """The scanner with these rules.
+
+    Raises:
+        ConfigurationError: where they are not installed.
+    """
+    return KingfisherScanner(key) if rules == "kingfisher" else Scanner(key)
 
 
 def refuse_secrets(value: Mapping[str, Any]) -> None:
@@ -117,8 +168,13 @@ def matches(text: str) -> Iterator[tuple[Rule, str]]:
             continue
         for match in rule.pattern.finditer(text):
             secret = _secret_of(rule, match, text)
-            if not _PLACEHOLDER.fullmatch(secret):
+            if not (_PLACEHOLDER.fullmatch(secret) or _filled_in(secret)):
                 yield rule, secret
+
+
+def _filled_in(secret: str) -> bool:
+    """Whether behind a prefix there is nothing but filler, as in ``ghp_xxxx...``."""
+    return len(secret) >= _LEAST_KEY and _FILLER.issuperset(secret[_PREFIX:].casefold())
 
 
 def _secret_of(rule: Rule, match: re.Match[str], text: str) -> str:

@@ -103,6 +103,7 @@ def _page(data: Json, same: bool | None) -> RenderableType:
         ("why", [(f"+{each['nats']:.2f}", each["text"]) for each in data["why"]]),
         ("reasons", _reasons(data["decision"])),
         ("terms of the score", _terms(data.get("scores") or {})),
+        ("points of the agent's call", _points(data)),
         ("features", _flat(data.get("features") or {})),
         ("facts", _flat(data.get("facts") or {})),
     ):
@@ -156,6 +157,17 @@ def _terms(scores: Json) -> list[tuple[str, str]]:
     terms = [(str(name), f"{value / SCALE:+.2f}") for name, value in scores.get("terms", [])]
     totals = [(name, _scaled(scores.get(name))) for name in ("event", "session", "rate", "total", "epoch", "drift")]
     return terms + totals
+
+
+def _points(data: Json) -> list[tuple[str, str]]:
+    """What the call's signals are worth, counted again: the record holds the signals."""
+    from models.agent import agent_points  # noqa: PLC0415 - only this page needs it
+    from stayhand.wire import Context  # noqa: PLC0415
+
+    found = agent_points(Context.model_validate((data.get("action") or {}).get("context") or {}))
+    if found is None:
+        return []
+    return [(name, f"{points:+d}") for name, points in found.terms] + [("agent", str(found.total))]
 
 
 def _scaled(value: int | None) -> str:

@@ -25,16 +25,21 @@ class Child:
     It ends with its ``with`` block, and with this process, also when that is killed (on Linux).
     """
 
-    def __init__(self, module: str, arguments: Sequence[str], log: Path, settings: Mapping[str, str]) -> None:
-        """Start it; ``settings`` are environment variables that replace every ``STAYHAND_`` one of ours."""
+    def __init__(
+        self, module: str, arguments: Sequence[str], log: Path, settings: Mapping[str, str], *, tied: bool = True
+    ) -> None:
+        """Start it; ``settings`` are environment variables that replace every ``STAYHAND_`` one of ours.
+
+        ``tied``: Linux ends it with the thread that starts it, so one that starts in a passing thread must not be tied.
+        """
         self._log = log
         environment = {name: value for name, value in os.environ.items() if not name.startswith("STAYHAND_")}
         environment["PYTHONPATH"] = os.pathsep.join([str(_ROOT), str(_ROOT / "sdk")])
         command = [sys.executable, "-m", module, *arguments]
-        tied = [sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid()), *command]
+        tie = [sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid())] if tied else []
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the command is our own
-                tied,
+                [*tie, *command],
                 cwd=_ROOT,
                 env=environment | dict(settings),
                 stdin=subprocess.DEVNULL,

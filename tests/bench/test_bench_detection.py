@@ -50,11 +50,11 @@ def test_alarms_near_one_another_are_one_episode_and_a_delay_counts_from_the_fir
 
 def test_an_unknown_set_is_refused_by_name() -> None:
     with pytest.raises(BenchFailed, match="sea"):
-        detection.run("other", str, quick=True)
+        detection.run(["other"], str, quick=True)
 
 
 def test_the_cost_is_told_with_a_profile_and_without_one() -> None:
-    told = cost.run(lambda _: None, quick=True)["cost"]
+    told = cost.measure(lambda _: None, quick=True)["cost"]
     assert 0 < told["median_us"] <= told["p99_us"]
     assert told["state_bytes"] <= told["state_bytes_at_most"]
     assert told["without_profile"]["median_us"] > 0

@@ -56,7 +56,7 @@ class Gate:
 
     def scorer(self, name: str = "s1", module: str = "streams") -> ScorerProcess:
         settings = {**self.ground.settings, "STAYHAND_STATE_DIR": str(self.folder / name)}
-        life = ScorerProcess(settings, self.folder / f"{name}.log", module)
+        life = ScorerProcess(settings, self.folder / f"{name}.log", module, tied=False)
         self.lives.append(life)
         return life
 

@@ -1,15 +1,18 @@
 """Secrets are found locally, and no text of one is published."""
 
 import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stayhand import InvalidAction
+from stayhand import ConfigurationError, InvalidAction
 from stayhand._prepare import prepare
-from stayhand.secrets import Scanner, matches, suspicious
+from stayhand.secrets import KingfisherScanner, Scanner, matches, scanner_for, suspicious
 from stayhand.testing import KEY, FakeGuard
 from tests.sdk.conftest import ACTION, action
 
@@ -44,6 +47,9 @@ def test_each_rule_finds_its_own_secret_in_the_middle_of_a_text(rule: str) -> No
         "https://user:${PASSWORD}@example.com/",
         "https://user:****@example.com/",
         "AKIA",
+        "AKIA" + "X" * 16,
+        "ghp_" + "x" * 36,
+        "xoxb-xxxxxxxxxx-xxxxxxxxxx",
         "ghp_short",
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         "arn:aws:iam::123456789012:role/deployer",
@@ -122,3 +128,46 @@ def test_an_access_key_id_may_stand_where_credentials_are_named() -> None:
     assert prepare(named, None, SCANNER).action.context.credential_id == SAMPLES["aws-access-key-id"]
     with pytest.raises(InvalidAction, match=r"context\.credential_id"):
         prepare(action(credential_id=SAMPLES["stripe-key"]), None, SCANNER)
+
+
+class Finding:
+    """What the library gives, as far as it is used."""
+
+    def __init__(self, rule_id: str, secret: str, *, visible: bool) -> None:
+        self.rule_id, self.secret, self.visible = rule_id, secret, visible
+
+
+def test_the_rules_of_the_library_come_on_top_and_its_helpers_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    class Library:
+        def __init__(self, rules: Any, **settings: Any) -> None:
+            given.update(settings)
+
+        def scan(self, data: bytes) -> list[Finding]:
+            given["data"] = data
+            return [Finding("kf.some-token", "s3cr3t", visible=True), Finding("kf.helper", "part", visible=False)]
+
+    library = SimpleNamespace(Scanner=Library, Rules=lambda cache_dir: given.update(cache_dir=cache_dir))
+    monkeypatch.setitem(sys.modules, "kingfisher_sdk", library)
+    scanner = KingfisherScanner(KEY, cache_dir="/nowhere")
+    found = {match.rule: match.fingerprint for match in scanner.scan({"a": f"\ud800 {SAMPLES['stripe-key']}"})}
+    assert set(found) == {"stripe-key", "some-token"}
+    assert found["some-token"] == SCANNER.fingerprint("s3cr3t")
+    assert (given["base64"], given["cache_dir"]) == (False, "/nowhere")
+
+
+def test_a_library_that_is_not_installed_is_told_with_how_to_mend_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kingfisher_sdk", None)
+    with pytest.raises(ConfigurationError, match=r"stayhand\[secrets\]"):
+        scanner_for("kingfisher", KEY)
+    assert type(scanner_for("built-in", KEY)) is Scanner
+
+
+def test_the_library_finds_what_the_built_in_rules_do_not(tmp_path: Path) -> None:
+    pytest.importorskip("kingfisher_sdk", reason="the extra `secrets` is not installed")
+    scanner = KingfisherScanner(KEY, cache_dir=str(tmp_path))
+    token = "glpat-" + "fZ3qWx7RkT9vLm2NpB8s"
+    assert [match.rule for match in scanner.scan({"note": f"use {token} for now"})]
+    assert not SCANNER.scan({"note": f"use {token} for now"})
+    assert not scanner.scan({"note": "an ordinary sentence about keys, tokens and passwords"})

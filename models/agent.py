@@ -1,0 +1,117 @@
+"""What the signals of an agent's tool call are worth: points that add up, each with a sentence of its own.
+
+The signals are classes and flags that the enforcement point computed where the texts are (`stayhand.agents`); they
+stand in the action's context under ``agent``. The weights were set by hand on runs of AgentDojo (Debenedetti et al.
+2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from stayhand.wire import Context
+
+Term = tuple[str, int]
+SIGNALS = "agent"
+_LINKED = frozenset({"", "T", "L", "D"})
+# All but what stands in third parties' texts alone; there, any class that is not known counts as foreign.
+_OWN = _LINKED | {"C", "N", "unknown"}
+_INSIDE = frozenset({"internal", "own"})
+# From this effect on, or reading something this sensitive, a call outside the task weighs as much as an act.
+_ACTS = 1
+_SENSITIVE = 2
+
+
+class AgentScore(NamedTuple):
+    """``total`` points, 0 or more, and the ``terms`` that are not zero, the largest first."""
+
+    total: int
+    terms: tuple[Term, ...]
+
+
+def agent_points(context: Context) -> AgentScore | None:
+    """The points of a call whose context carries signals; None where it carries none, which is not 0.
+
+    A signal that is missing or has another type than it should counts as the worst that it can be.
+    """
+    signals = (context.model_extra or {}).get(SIGNALS)
+    if signals is None:
+        return None
+    told: Mapping[str, Any] = signals if isinstance(signals, dict) else {}
+    terms = [*_argument(told), *_selector(told), *_family(told)]
+    terms.sort(key=_size, reverse=True)
+    return AgentScore(sum(points for _, points in terms), tuple(terms))
+
+
+def _size(term: Term) -> int:
+    return term[1]
+
+
+def _argument(told: Mapping[str, Any]) -> Iterator[Term]:
+    """Whom or what the call acts on, and where that came from."""
+    kind = _text(told, "argument_class")
+    if kind == "unknown":
+        yield "argument-unknown", 2
+    elif kind in {"f", "N"}:
+        yield "argument-unlinked", 2
+    elif kind == "C":
+        yield "argument-third-party", 1
+    elif kind not in _LINKED:
+        yield from _foreign(told)
+    if kind not in _OWN and told.get("task_names_own") is not False and told.get("delegated") is not True:
+        yield "argument-instead-of-own", 1
+    if told.get("content_foreign_address") is not False:
+        yield "content-foreign-address", 1
+
+
+def _foreign(told: Mapping[str, Any]) -> Iterator[Term]:
+    yield "argument-foreign", 3
+    if _text(told, "source_trust") not in _INSIDE:
+        yield "argument-from-outside", 3
+    if told.get("source_named") is not True:
+        yield "argument-source-unnamed", 1
+    if _text(told, "argument_type") != "name":
+        yield "argument-address", 1
+    if not _below(told.get("hops"), 1):
+        yield "argument-steered", 1
+
+
+def _selector(told: Mapping[str, Any]) -> Iterator[Term]:
+    """A read of what somebody else's text points to."""
+    kind = _text(told, "selector_class")
+    if kind in _OWN or kind == "f" or _text(told, "selector_type") == "name":
+        return
+    yield "selector-foreign", 4
+    if _text(told, "selector_trust") not in _INSIDE:
+        yield "selector-from-outside", 2
+    # Fetching an address tells its owner something; looking it up in one's own records does not.
+    if _text(told, "selector_type") == "url":
+        yield "selector-fetched", 1
+
+
+def _family(told: Mapping[str, Any]) -> Iterator[Term]:
+    """Whether what the task's owner declared, or else the task's text, covers what the tool does."""
+    declared, implied = _text(told, "family_declared"), _text(told, "family_in_task")
+    heavy = not (_below(told.get("effect"), _ACTS) and _below(told.get("sensitivity"), _SENSITIVE))
+    if declared == "inside":
+        return
+    if declared == "outside":
+        yield "family-not-declared", 3 if heavy else 1
+        if told.get("irreversible") is not False:
+            yield "irreversible-not-declared", 1
+    elif implied != "yes":
+        delegated = told.get("delegated") is True
+        points = (1 if delegated else 2 if implied == "near" else 3) if heavy else int(not delegated)
+        if points:
+            yield "family-not-in-task", points
+
+
+def _text(told: Mapping[str, Any], name: str) -> str:
+    """The signal where it is a text; what is no signal at all otherwise."""
+    value = told.get(name)
+    return value if isinstance(value, str) else "?"
+
+
+def _below(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < least
