@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 
+import hypothesis
 import pytest
 from confluent_kafka.admin import AdminClient
 
@@ -10,6 +11,14 @@ from streams.brokers import LocalBroker, broker_from
 from tests.brokers.clients import TopicFactory, create_topic
 
 _ADMIN_TIMEOUT_S = 20.0
+
+# Tests are never timed: what draws slowly, or discards much, on a busy machine is no failure.
+hypothesis.settings.register_profile(
+    "untimed",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],
+)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
