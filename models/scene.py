@@ -145,6 +145,7 @@ def _ready(scene: Scene) -> dict[str, Any]:
     scores = scene.scores
     return {
         "epoch": scores.epoch is not None,
+        "p": scores.p is not None,
         "drift": scores.drift is not None,
         "agent": scene.agent is not None,
     }

@@ -67,6 +67,7 @@ class Outbox:
             "policy": "",
             "shadow": "",
             "prior": "",
+            "profile": "",
             "model": event.MODEL_VERSION,
         }
         return {
