@@ -57,7 +57,7 @@ def change_global(
     records: Sequence[tuple[str, Document | None]],
     wait_s: float | None,
     what: str,
-    handed_out: Mapping[str, str] | None = None,
+    handed_out: Mapping[str, Any] | None = None,
 ) -> None:
     """Write documents (None: a tombstone), wait until every worker applied them, and say so.
 
@@ -97,7 +97,7 @@ class _Outcome:
     applied: tuple[Applied, ...] = ()
     silent: tuple[int, ...] = ()
     control_id: str = ""
-    handed_out: Mapping[str, str] = field(default_factory=dict)
+    handed_out: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _await_everyone(
