@@ -185,9 +185,9 @@ def _page(data: Json) -> RenderableType:
         )
         for each in data["profiles"]
     ]
+    left_out = f"left out: {data['young']:,} that learned no epoch yet, {data['stopped']:,} frozen or offboarded"
     lines = [
-        f"{data['identities']:,} identities with {data['events']:,} actions in {data['epochs']:,} epochs counted;"
-        f" left out: {data['young']:,} that learned no epoch yet, {data['stopped']:,} frozen or offboarded",
+        f"{data['identities']:,} identities with {data['events']:,} actions in {data['epochs']:,} epochs; {left_out}",
         *(f"left out, damaged: state {each}" for each in data["unreadable"]),
         *(f"taken away: {each}" for each in data["taken_away"]),
     ]
