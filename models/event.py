@@ -16,6 +16,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from models import epoch, rate
+from models.agent import weights_version
 from models.baseline import (
     ACTION,
     CLIENT,
@@ -43,7 +44,7 @@ from models.profiles import Profile
 from models.sketch import COUNTS
 from stayhand.wire import PendingAction
 
-MODEL_VERSION = "epoch-1"
+MODEL_VERSION = f"epoch-2+agent-{weights_version()}"
 
 THETA = 5.0
 DISCOUNT = 0.5

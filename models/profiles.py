@@ -101,6 +101,14 @@ class Profile:
         above = [sum(counts.histogram[at:]) for at in range(BINS)]
         self.rarer: Final = tuple(MILLION * count // total for count in above) if total >= CALIBRATED_EPOCHS else ()
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Profile):
+            return NotImplemented
+        return self.hash == other.hash and self._codes == other._codes
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
     def code(self, name: str, unknown: int) -> int:
         """The code that a name has here alone, otherwise ``unknown``."""
         return self._codes.get(name, unknown)
