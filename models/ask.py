@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.baseline import EMPTY, Baseline
 from models.effects import Effect
@@ -27,8 +27,7 @@ class State:
 NEW = State(EMPTY, NO_FACTS)
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One pending action with what its record said; ``at_ms`` is the append time."""
 
     identity: str
@@ -61,8 +60,7 @@ class World:
     profiles: Profiles = NO_PROFILES
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(NamedTuple):
     """What was decided, why, and what follows from it.
 
     Attributes:

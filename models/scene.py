@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.agent import AgentScore
 from models.conditions import plain
@@ -17,8 +16,7 @@ _KNOWN_CONTEXT = frozenset(Context.model_fields)
 _FAMILY_END = re.compile(r"[:./]")
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(NamedTuple):
     """One ask as the rules see it.
 
     Attributes:

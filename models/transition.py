@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from models.agent import agent_points
@@ -314,7 +313,7 @@ def _shadowed(shadow: CompiledPack | None, scene: Scene) -> dict[str, Any] | Non
     """The shadow pack's verdict on the same scene; holds and grants are the active pack's and are not touched."""
     if shadow is None:
         return None
-    judged = obey(judge(shadow, replace(scene, lists=shadow.lists)), scene.used["point"]["obligations"])
+    judged = obey(judge(shadow, scene._replace(lists=shadow.lists)), scene.used["point"]["obligations"])
     told: dict[str, Any] = {"policy": shadow.ref_body, "verdict": VERDICTS[judged.severity]}
     if judged.reasons:
         told["reasons"] = [said["code"] for said in judged.reasons]

@@ -40,7 +40,7 @@ class Bad:
 
 
 def of(**changes: Any) -> Callable[[AskHeaders], AskHeaders]:
-    return lambda headers: replace(headers, **changes)
+    return lambda headers: headers._replace(**changes)
 
 
 def body(**parts: Any) -> bytes:
