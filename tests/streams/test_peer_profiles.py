@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -57,7 +56,7 @@ class Fleet:
         given = ask(name, at_ms=self.now_ms, n=n)
         subject = given.action.subject.model_copy(update={"id": identity.partition(":")[2]})
         action = given.action.model_copy(update={"subject": subject})
-        given = replace(given, identity=identity, action=action)
+        given = given._replace(identity=identity, action=action)
         ruling = decide(self.states[identity], given, world)
         self.states[identity] = settle(self.states[identity], ruling.effects)
         self.audit.append(record(given, ruling, world, n))
