@@ -66,14 +66,15 @@ def profiles(
     if not dry_run:
         records: list[tuple[str, Document | None]] = [*documents.items(), *((key, None) for key in gone)]
         what = f"{len(documents)} profiles {found[0].profile.version}"
-        _changes.change_global(session, records, patience, what, data if session.json else {})
+        _changes.change_global(session, records, patience, what, data if session.json else {}, one_by_one=True)
 
 
 def _withdraw(session: Session, patience: float | None) -> None:
     published = sorted(_published(session))
     if not published:
         raise Refused("no profile is published")
-    _changes.change_global(session, [(key, None) for key in published], patience, "all profiles taken away")
+    gone: list[tuple[str, Document | None]] = [(key, None) for key in published]
+    _changes.change_global(session, gone, patience, "all profiles taken away")
 
 
 def _published(session: Session) -> set[str]:

@@ -122,7 +122,8 @@ def test_of_more_than_there_is_room_for_the_most_frequent_is_kept() -> None:
     assert len(profile.counts.bigrams) <= MAX_PROFILE_BIGRAMS
 
 
-def test_a_profile_fits_its_message_however_large_its_counts_are() -> None:
+def largest() -> ProfileDocument:
+    """No profile is larger: it is as full as can be, of the largest counts."""
     most, codes = 1 << 48, range(0x10000 - MAX_PROFILE_VALUES, 0x10000)
     counts = ProfileCounts(
         version="v" * 64,
@@ -133,9 +134,14 @@ def test_a_profile_fits_its_message_however_large_its_counts_are() -> None:
         bigrams=tuple((codes[at % 4_096], codes[at // 4_096], most) for at in range(MAX_PROFILE_BIGRAMS)),
         histogram=(most,) * BINS,
     )
-    document = ProfileDocument(scope="everybody", hash="a" * 64, profile=counts, by="b" * 128, why="\U0001f9ff" * 256)
-    assert 500_000 < len(document.model_dump_json().encode()) <= MAX_PROFILE_BYTES
-    assert read(document.model_dump_json().encode()).value(0xFFFF)[2] == most
+    why, found = "\U0001f9ff" * 256, Profile(counts)
+    return ProfileDocument(scope="everybody", hash=found.hash, profile=counts, by="b" * 128, why=why)
+
+
+def test_a_profile_fits_its_message_however_large_its_counts_are() -> None:
+    raw = largest().model_dump_json().encode()
+    assert 500_000 < len(raw) <= MAX_PROFILE_BYTES
+    assert read(raw).value(0xFFFF)[2] == 1 << 48
 
 
 def test_peers_are_the_group_else_the_type_else_everybody_else_nobody() -> None:

@@ -1,6 +1,7 @@
 """`python -m streams profiles`: what is counted, published, replaced and taken away, and what a scorer makes of it."""
 
 import base64
+import time
 
 import pytest
 from confluent_kafka import Producer
@@ -18,13 +19,15 @@ from stayhand.partition import partition_for
 from streams import record
 from streams.commands import _changes, _kafka
 from streams.commands._session import Session
-from streams.registry import Registry
+from streams.commands.profiles import _Read
+from streams.registry import Registry, key_of
 from streams.shipped import shipped_pack
 from streams.topics import ensure
 from tests.fold import empty_ownership, fold
+from tests.models.test_profiles import largest
 from tests.streams.scorer_double import PARTITIONS, scoring
 from tests.streams.test_commands import Cli
-from tests.streams.test_commands_scorer import gate  # noqa: F401  a fixture
+from tests.streams.test_commands_scorer import START_S, gate  # noqa: F401  a fixture
 from tests.streams.test_peer_profiles import IDENTITIES, Fleet, habit
 
 pytestmark = pytest.mark.kafka
@@ -151,6 +154,13 @@ def test_it_is_done_when_every_scorer_applied_it(cli, fleet):
         assert {each["partition"] for each in cli.json("profiles")["applied"]} == {0, 1}
 
 
+def test_the_largest_profile_passes_through_kafka_as_it_is(cli):
+    document = largest()
+    session = Session({"bootstrap.servers": cli.bootstrap}, cli.prefix)
+    _kafka.send(session, "global", [(key_of(document), document)])
+    assert in_force(cli)[0].everybody.hash == document.hash
+
+
 def asked(guard, identity, names):
     kind, _, name = identity.partition(":")
     for action in names:
@@ -169,7 +179,17 @@ def bring(gate, fleet):  # noqa: F811
         _changes.change_identity(session, identity, control, 60.0, "imported")
     for identity in OPS:
         gate.run("register", identity, "--group", "ops")
+    give_up = time.monotonic() + START_S
+    while counted(session) != (len(IDENTITIES), len(OPS)):
+        assert time.monotonic() < give_up, "no checkpoint holds what was brought"
+        time.sleep(0.2)
     return session
+
+
+def counted(session):
+    """How many identities the last checkpoint has, and how many of them in a group."""
+    found = [group for _, group, _ in _Read().members(session)]
+    return len(found), found.count("ops")
 
 
 def test_a_running_scorer_compares_with_the_profiles_and_its_audit_replays(gate, fleet):  # noqa: F811
