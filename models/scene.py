@@ -38,6 +38,10 @@ class Scene(NamedTuple):
     lists: Mapping[str, list[str]]
     agent: AgentScore | None = None
 
+    def ready(self, quantity: str) -> bool:
+        """Whether ``epoch``, ``p``, ``drift`` or ``agent`` was scored: the fields of ``ready``."""
+        return (self.agent if quantity == "agent" else getattr(self.scores, quantity)) is not None
+
     def value(self, variable: str, fields: frozenset[str] | None) -> Any:
         """The variable, narrowed to ``fields`` where they are known."""
         if variable == "point":
@@ -140,13 +144,7 @@ def _score(scene: Scene) -> dict[str, Any]:
 
 
 def _ready(scene: Scene) -> dict[str, Any]:
-    scores = scene.scores
-    return {
-        "epoch": scores.epoch is not None,
-        "p": scores.p is not None,
-        "drift": scores.drift is not None,
-        "agent": scene.agent is not None,
-    }
+    return {quantity: scene.ready(quantity) for quantity in ("epoch", "p", "drift", "agent")}
 
 
 def _age_s(since_ms: int | None, at_ms: int) -> int | None:
