@@ -11,7 +11,7 @@ from models.event import Features, Scores
 from models.facts import NO_FACTS
 from models.policy import CompiledPack
 from models.prior import Prior
-from models.profiles import Profile
+from models.profiles import NO_PROFILES, Profiles
 from schemas.documents import EnforcementPoint, Facts, KillSwitch
 from stayhand.wire import PendingAction
 
@@ -48,7 +48,8 @@ class Ask(NamedTuple):
 class World:
     """What holds for everybody, narrowed to one ask: packs, prior, the switch and observe mode that apply to it.
 
-    Without a profile the epoch score and the drift are not ready.
+    Which of the ``profiles`` an ask is compared with follows from the identity and its group; without one the epoch
+    score and the drift are not ready.
     """
 
     pack: CompiledPack
@@ -56,7 +57,7 @@ class World:
     prior: Prior
     switch: KillSwitch | None
     observe: bool
-    profile: Profile | None = None
+    profiles: Profiles = NO_PROFILES
 
 
 class Ruling(NamedTuple):
@@ -69,6 +70,8 @@ class Ruling(NamedTuple):
         effects: for `settle`, in order.
         taught: what the receipt carries, None where nothing was learned.
         waits: the answer must wait for the commit that contains the effects.
+        profile: hash of the profile that the features compare with; empty where there was none, or where a hold is
+            answered, whose features are those of its ask.
     """
 
     features: Features
@@ -79,3 +82,4 @@ class Ruling(NamedTuple):
     effects: list[Effect]
     taught: bytes | None
     waits: bool
+    profile: str = ""

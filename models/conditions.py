@@ -15,7 +15,7 @@ MAX_CONDITION = 2_048
 MAX_COMPREHENSIONS = 4
 _COMPREHENSION = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _STRING = re.compile(r"""[rR]"[^"\n]*"|[rR]'[^'\n]*'|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
-_NEEDS = re.compile(r"\s*ready\s*\.\s*(epoch|drift|agent)\s*&&")
+_NEEDS = re.compile(r"\s*ready\s*\.\s*(epoch|p|drift|agent)\s*&&")
 # A map is walked in no fixed order, so what builds a list of it could decide differently each time.
 _UNORDERED = re.compile(r"\.\s*(map|filter)\s*\(")
 # No matches(): the library compiles its pattern anew at each evaluation, which took 15 us to 85 ms (for a mere \w{99}).

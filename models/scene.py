@@ -39,7 +39,7 @@ class Scene(NamedTuple):
     agent: AgentScore | None = None
 
     def ready(self, quantity: str) -> bool:
-        """Whether ``epoch``, ``drift`` or ``agent`` was scored: the fields of ``ready``."""
+        """Whether ``epoch``, ``p``, ``drift`` or ``agent`` was scored: the fields of ``ready``."""
         return (self.agent if quantity == "agent" else getattr(self.scores, quantity)) is not None
 
     def value(self, variable: str, fields: frozenset[str] | None) -> Any:
@@ -144,7 +144,7 @@ def _score(scene: Scene) -> dict[str, Any]:
 
 
 def _ready(scene: Scene) -> dict[str, Any]:
-    return {quantity: scene.ready(quantity) for quantity in ("epoch", "drift", "agent")}
+    return {quantity: scene.ready(quantity) for quantity in ("epoch", "p", "drift", "agent")}
 
 
 def _age_s(since_ms: int | None, at_ms: int) -> int | None:

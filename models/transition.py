@@ -99,7 +99,8 @@ class WrongPack(ValueError):
 
 def decide(state: State, ask: Ask, world: World) -> Ruling:
     """Rule on a fresh ask; the same arguments give the same ruling."""
-    seen = features(state.baseline, ask.action, ask.at_ms, world.prior, world.profile)
+    profile = world.profiles.of(ask.identity, state.facts.group)
+    seen = features(state.baseline, ask.action, ask.at_ms, world.prior, profile)
     scores = score(seen)
     used = facts_for(state, ask, world, seen.at_ms)
     name = ask.action.action.name
@@ -124,7 +125,8 @@ def decide(state: State, ask: Ask, world: World) -> Ruling:
         teach = taught(note) if learn else None
     waits = any(isinstance(effect, Spend) for effect in effects)
     decision = decision_body(ask.decision_id, judged, used, world.pack)
-    return Ruling(seen, scores, used, decision, _shadowed(world.shadow, scene), effects, teach, waits)
+    shadow, compared = _shadowed(world.shadow, scene), "" if profile is None else profile.hash
+    return Ruling(seen, scores, used, decision, shadow, effects, teach, waits, compared)
 
 
 def _happens(judged: Judged) -> bool:

@@ -339,7 +339,10 @@ def _held(hold: HoldFact, at_ms: int) -> Json:
 def _ruled(body: Json, ruling: Ruling, told: bytes, world: World) -> Json:
     """Put a ruling, and the bytes that its asker is told, into an audit record."""
     body["vector"].update(
-        policy=world.pack.hash, shadow=world.shadow.hash if world.shadow else "", prior=world.prior.hash
+        policy=world.pack.hash,
+        shadow=world.shadow.hash if world.shadow else "",
+        prior=world.prior.hash,
+        profile=ruling.profile,
     )
     body["features"] = event.features_json(ruling.features)
     body["scores"] = event.scores_json(ruling.scores)

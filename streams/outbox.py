@@ -86,6 +86,7 @@ class Outbox:
             "policy": "",
             "shadow": "",
             "prior": "",
+            "profile": "",
             "model": event.MODEL_VERSION,
         }
         return {

@@ -83,6 +83,7 @@ def test_a_whole_number_is_an_integer_however_it_was_written() -> None:
     [
         ("ready.epoch && score.q > -4.9", "epoch"),
         (" ready.drift&&score.drift > 0.0", "drift"),
+        ("ready.p && score.p < 0.05", "p"),
         ("ready.agent && score.agent >= 4", "agent"),
         ("ready.epoch && score.q > 1.0 || action.impact >= 2", ""),
         ("ready.epoch && score.q > 1.0 ? true : true", ""),

@@ -61,6 +61,7 @@ def record(given: Ask, ruling: Ruling, world: World, n: int) -> Json:
             "globals": 0,
             "policy": world.pack.hash,
             "prior": world.prior.hash,
+            "profile": ruling.profile,
             "model": MODEL_VERSION,
         },
         "ask": {
