@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from models import conduct
+from models.abused import load_abused
 from models.baseline import ACTION, CLIENT, RESOURCE, SOURCE
 from models.codes import container, family, network
 from models.event import Evidence, Features, features_from_json, score
@@ -42,13 +44,15 @@ def without(f: Features, term: str) -> Features:
     if term in _CHANNELS:
         one, two, three, four = (None if at == _CHANNELS[term] else found for at, found in enumerate(f.channels))
         return f._replace(channels=(one, two, three, four))
-    return f._replace(**_SILENT.get(term, {}))
+    if term in _SILENT:
+        return f._replace(**_SILENT[term])
+    return f if f.conduct is None else f._replace(conduct=conduct.without(f.conduct, term))
 
 
 def weights(f: Features) -> list[tuple[str, int]]:
     """The terms that raised the total and by how much it would be lower without each, the heaviest first.
 
-    Without its action an event has no impact either: that only counts for what the identity never did.
+    Without its action an event has no impact and no abuse either: they only count for what the identity never did.
     """
     scores = score(f)
     found = [(name, scores.total - score(without(f, name)).total) for name, value in scores.terms if value > 0]
@@ -148,12 +152,66 @@ def _session(f: Features, named: _Named) -> str:
     return f"what {named.who} did just before left {f.session / SCALE:.1f}, which fades within half an hour"
 
 
+def _abused(f: Features, named: _Named) -> str:
+    found, did = load_abused().find(named.action), f.channels[ACTION]
+    assert did is not None, "a term of the score has its evidence"
+    known = f" ({', '.join(found.techniques)})" if found is not None else ""
+    shares = f"{f.abused / 10_000:.2f}% of what somebody else does, not {did.q / 10_000:.2f}%"
+    return f"{named.action or 'this action'} is known from abuse{known}: {shares}; it is new to {named.who}"
+
+
+def _seen(f: Features) -> conduct.Seen:
+    assert f.conduct is not None, "a term of the score has its evidence"
+    return f.conduct
+
+
+def _above(found: conduct.Amount) -> str:
+    known = f"{found.windows:,} such windows" if found.windows else "nobody in particular"
+    return f"{found.z / SCALE:.1f} deviations above the usual of {known}"
+
+
+def _volume(f: Features, named: _Named) -> str:
+    found = _seen(f).volume
+    assert found is not None, "a term of the score has its evidence"
+    return f"{named.who} has sent about {found.amount:,} KiB in these ten minutes, {_above(found)}"
+
+
+def _spread(f: Features, named: _Named) -> str:
+    found = _seen(f).spread
+    assert found is not None, "a term of the score has its evidence"
+    things = f"about {conduct.things(found.amount):,.0f} different things"
+    return f"{named.who} has touched {things} in these ten minutes, {_above(found)}"
+
+
+def _dormancy(f: Features, named: _Named) -> str:
+    found = _seen(f).pause
+    assert found is not None, "a term of the score has its evidence"
+    silent = f"{found.hours / 24:,.0f} days" if found.hours >= 48 else f"{found.hours} hours"
+    return f"{named.who} had been silent for {silent}; {found.longer:,} of its {found.pauses:,} pauses were as long"
+
+
+def _sequence(f: Features, named: _Named) -> str:
+    found = _seen(f).flow
+    assert found is not None, "a term of the score has its evidence"
+    often = f"{found.after:,} of the {found.sends:,} windows in which it sent anything"
+    return f"{named.who} sends after it read for {found.points:,} points within the half hour before, as in {often}"
+
+
+def _credential(f: Features, named: _Named) -> str:
+    found = _seen(f).change
+    assert found is not None, "a term of the score has its evidence"
+    age = "just issued" if found.fresh else "not just issued"
+    often = f"that happened {_times(found.changes)} in {found.shown:,} windows with one"
+    return f"{named.who} comes with a credential that is new, {age}; {often}"
+
+
 _CHANNELS = {"action": ACTION, "resource": RESOURCE, "source": SOURCE, "client": CLIENT}
 _SILENT: dict[str, dict[str, Any]] = {
     "hour": {"hour_total": 0},
     "impact": {"impact": 0},
     "rate": {"z": (0, 0, 0)},
     "session": {"session": 0},
+    "abused": {"abused": 0},
 }
 _SENTENCES: dict[str, Callable[[Features, _Named], str]] = {
     "action": _action,
@@ -164,4 +222,10 @@ _SENTENCES: dict[str, Callable[[Features, _Named], str]] = {
     "impact": _impact,
     "rate": _rate,
     "session": _session,
+    "abused": _abused,
+    "volume": _volume,
+    "spread": _spread,
+    "dormancy": _dormancy,
+    "sequence": _sequence,
+    "credential": _credential,
 }

@@ -46,6 +46,22 @@ _TERMS = {
     "rate": reason("unusual-rate", "This identity acts much faster than it usually does."),
     "impact": reason("high-impact", "This action can do much harm and is not routine for this identity."),
     "session": reason("unusual-session", "Several recent actions of this identity were unusual."),
+    "abused": reason(
+        "seen-in-abuse",
+        "Actions of this kind are known from stolen identities, and this identity does not do them.",
+        "T1078",
+    ),
+    "volume": reason("unusual-volume", "This identity sends much more data than it usually does.", "T1048"),
+    "spread": reason("unusual-spread", "This identity touches many more different things than it usually does."),
+    "dormancy": reason("dormant-identity", "This identity had been silent for unusually long before this.", "T1078"),
+    "sequence": reason(
+        "read-then-send",
+        "Much was read shortly before this sends something out, which this identity rarely does.",
+        "T1020",
+    ),
+    "credential": reason(
+        "new-credential", "This identity comes with a credential that it was not seen with before.", "T1550"
+    ),
 }
 
 _AGENT_TERMS = {

@@ -1,0 +1,406 @@
+"""How an identity conducts itself, beyond the values of single events: volume, spread, pauses, sequence, credential.
+
+Five questions that no table of values answers: how many bytes leave within ten minutes; how many different things are
+touched in them; how long it was silent before; whether it sends after it read much or what is sensitive, whichever
+tools and sessions it used; and whether it comes with a credential that it never had. Each compares the identity with
+itself.
+
+A window of ten minutes, aligned to the clock, teaches one sample when it is over, and none where something in it was
+refused: a burst cannot make itself normal. What the slow way back in takes is taught too. All that lasts is integers,
+at most `MAX_CONDUCT_BYTES`; reals are in 1/1024. Nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from math import exp, log, sqrt
+from typing import Final, NamedTuple
+from zlib import crc32
+
+WINDOW_MS = 600_000
+CELLS = 24
+KIB = 1_024
+MAX_KIB = (1 << 24) - 1
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+# What is a pause: less is a coffee. A pause is counted by the longest of these that it reaches.
+PAUSES_MS = (8 * HOUR_MS, 2 * DAY_MS, 7 * DAY_MS, 30 * DAY_MS)
+# Of nobody in particular, the share of pauses that are at least so long; and of somebody else's first use, any of them.
+PAUSE_SHARES = (1.0, 0.25, 0.06, 0.015)
+PAUSE_OTHERS, PAUSE_SAMPLES, PAUSE_MOST = 0.3, 4, 3.0
+# Reads: points of one read (see ``flows`` of the prior), and from how many on a send comes after much reading.
+READ_TAU_MS = 1_800_000
+READ_UNIT = 256
+READ_ENOUGH = 4 * READ_UNIT
+MAX_READS = 0xFFFF
+FLOW_OTHERS, FLOW_SHARE, FLOW_SAMPLES, FLOW_MOST = 0.8, 0.3, 4, 3.0
+# A credential that was issued within a day before it is first seen is what rotation looks like.
+FRESH_MS = DAY_MS
+CREDENTIALS = 3
+CREDENTIAL_THETA, CREDENTIAL_DISCOUNT, CREDENTIAL_WEIGHT, FRESH_WEIGHT = 5.0, 0.5, 0.6, 0.5
+# ln KiB and ln of different things in a window: mean and variance of nobody in particular, as so many windows.
+USUAL_SAMPLES, MAX_USUAL = 5, 60
+VOLUME_PRIOR, SPREAD_PRIOR = (4.0, 4.0), (0.7, 0.5)
+FLOOR = 0.25
+FROM_Z, VOLUME_MOST, SPREAD_MOST = 2.0, 6.0, 2.5
+# So few different things are no spread.
+SPREAD_FROM = 3
+MAX_Z = 64
+_COUNT_MOST = 255
+
+SPOILT, BACK, SENT, AFTER, SHOWN, NEW = 1, 2, 4, 8, 16, 32
+_FLAGS = 64
+
+# Windows, mean of ln in 1/1024, variance in 1/256.
+Usual = tuple[int, int, int]
+
+
+class InvalidConduct(ValueError):
+    """The bytes are not a conduct in its canonical form."""
+
+
+class Conduct(NamedTuple):
+    """What is kept of one identity.
+
+    Attributes:
+        sent: KiB that left in the open window; ``touched`` a bit for each cell of a hash of what was touched in it.
+        flags: of the open window.
+        volume, spread: what is usual for ``ln KiB`` and for the logarithm of different things in a window.
+        pauses: how many reached each of `PAUSES_MS` and not the next.
+        reads: decayed points of what was read, in 1/256.
+        sends: windows with a send; ``after`` those of them where it came after much reading.
+        credentials: codes of the last ones, the newest first, 0 for none.
+        shown: windows with a credential; ``changes`` how often a new one was learned.
+    """
+
+    sent: int
+    touched: int
+    flags: int
+    volume: Usual
+    spread: Usual
+    pauses: tuple[int, int, int, int]
+    reads: int
+    sends: int
+    after: int
+    credentials: tuple[int, int, int]
+    shown: int
+    changes: int
+
+
+NO_CONDUCT: Final = Conduct(0, 0, 0, (0, 0, 0), (0, 0, 0), (0, 0, 0, 0), 0, 0, 0, (0, 0, 0), 0, 0)
+
+
+class Step(NamedTuple):
+    """What one action adds; integers only.
+
+    Attributes:
+        kib: that leave with it, 0 where its point does not say.
+        cell: of what it touches.
+        reads: points of what it reads; ``sends`` 1 where it sends, publishes or opens something to others.
+        credential: code of the credential, 0 for none; ``fresh`` 1 where that was just issued.
+    """
+
+    kib: int
+    cell: int
+    reads: int
+    sends: int
+    credential: int
+    fresh: int
+
+
+class Amount(NamedTuple):
+    """How much there is in the open window, over how many windows the usual is known, and z in 1/1024."""
+
+    amount: int
+    windows: int
+    z: int
+
+
+class Pause(NamedTuple):
+    """A silence of so many hours, how many were at least of its class, and how many pauses there were."""
+
+    hours: int
+    longer: int
+    pauses: int
+
+
+class Flow(NamedTuple):
+    """A send after ``points`` of reading; windows in which that happened, of those in which anything was sent."""
+
+    points: int
+    after: int
+    sends: int
+
+
+class Change(NamedTuple):
+    """A credential that is new; in how many windows one was shown, how often it was new, and whether it is fresh."""
+
+    shown: int
+    changes: int
+    fresh: int
+
+
+class Seen(NamedTuple):
+    """What one action adds, and what speaks against the identity in it: None for what does not."""
+
+    step: Step
+    volume: Amount | None = None
+    spread: Amount | None = None
+    pause: Pause | None = None
+    flow: Flow | None = None
+    change: Change | None = None
+
+
+def things(cells: int) -> float:
+    """How many different things fill so many cells (linear counting, Whang et al. 1990); about 100 fill all of them."""
+    return CELLS * log(CELLS / (CELLS - cells)) if cells < CELLS else 100.0
+
+
+_LN: Final = (0, *(round(log(things(cells)) * 1024) for cells in range(1, CELLS + 1)))
+
+
+def cell(resource: str) -> int:
+    """The cell of a resource's name: its CRC-32 (ISO 3309), which is quick and the same everywhere."""
+    return crc32(resource.encode("utf-8", "surrogatepass")) % CELLS
+
+
+def kib(sent_bytes: int | None) -> int:
+    """Bytes as KiB, rounded up, bounded."""
+    return 0 if not sent_bytes else min(MAX_KIB, (sent_bytes + KIB - 1) // KIB)
+
+
+@lru_cache(maxsize=4_096)
+def _over(amount: int, ln: int, usual: Usual, prior: tuple[float, float]) -> Amount | None:
+    """An amount that is far above the usual; None where it is not."""
+    windows, mean, variance = usual
+    m, v = mean / 1024, variance / 256
+    weight = windows + USUAL_SAMPLES
+    middle = (windows * m + USUAL_SAMPLES * prior[0]) / weight
+    square = (windows * (v + m * m) + USUAL_SAMPLES * (prior[1] + prior[0] ** 2)) / weight
+    z = (ln / 1024 - middle) / sqrt(max(0.0, square - middle * middle) + FLOOR)
+    return Amount(amount, windows, int(min(MAX_Z, z) * 1024)) if z > FROM_Z else None
+
+
+@lru_cache(maxsize=8_192)
+def plain(resource: str, reads: int, sends: int) -> Seen:
+    """An action that tells neither bytes nor a credential, before anything speaks against it."""
+    return Seen(Step(0, cell(resource), reads, sends, 0, 0))
+
+
+def seen(c: Conduct, ask: Seen, last_ms: int, at_ms: int) -> Seen:
+    """What conduct says of this action at this time, the last one having been at ``last_ms`` (0 before the first)."""
+    step = ask.step
+    if at_ms // WINDOW_MS != last_ms // WINDOW_MS:
+        c = closed(c)
+    cells = (c.touched | 1 << step.cell).bit_count()
+    spread = _over(cells, _LN[cells], c.spread, SPREAD_PRIOR) if cells > SPREAD_FROM else None
+    if spread is None and not step.kib and not step.sends and not step.credential and at_ms - last_ms < PAUSES_MS[0]:
+        return ask
+    return Seen(
+        step,
+        _volume(c, step.kib) if step.kib else None,
+        spread,
+        _pause(c, at_ms - last_ms) if last_ms and at_ms - last_ms >= PAUSES_MS[0] else None,
+        _flow(c, at_ms - last_ms) if step.sends else None,
+        Change(c.shown, c.changes, step.fresh) if step.credential and step.credential not in c.credentials else None,
+    )
+
+
+def _volume(c: Conduct, more: int) -> Amount | None:
+    amount = min(MAX_KIB, c.sent + more)
+    return _over(amount, round(log(amount) * 1024), c.volume, VOLUME_PRIOR)
+
+
+def _flow(c: Conduct, gap_ms: int) -> Flow | None:
+    """A send after much reading: the first in a window, for the others say nothing new."""
+    if c.flags & AFTER or c.reads < READ_ENOUGH:
+        return None
+    points = faded(c.reads, gap_ms)
+    return Flow(points // READ_UNIT, c.after, c.sends) if points >= READ_ENOUGH else None
+
+
+def faded(reads: int, gap_ms: int) -> int:
+    """Points of reading after a silence; half an hour leaves 37 %."""
+    return int(reads * exp(-gap_ms / READ_TAU_MS) + 0.5) if gap_ms else reads
+
+
+def _class(gap_ms: int) -> int:
+    return sum(gap_ms >= pause for pause in PAUSES_MS) - 1
+
+
+def _pause(c: Conduct, gap_ms: int) -> Pause:
+    return Pause(gap_ms // HOUR_MS, sum(c.pauses[_class(gap_ms) :]), sum(c.pauses))
+
+
+def without(s: Seen, term: str) -> Seen:
+    """The same action if this term had nothing to say; unknown terms change nothing."""
+    return Seen(
+        s.step,
+        None if term == "volume" else s.volume,
+        None if term == "spread" else s.spread,
+        None if term == "dormancy" else s.pause,
+        None if term == "sequence" else s.flow,
+        None if term == "credential" else s.change,
+    )
+
+
+def evidence(s: Seen) -> list[tuple[str, int]]:
+    """What this action itself says, by term, in 1/1024; never below 0, for being ordinary is what tables are for."""
+    told: list[tuple[str, int]] = []
+    if s.pause is not None:
+        told.append(("dormancy", _dormancy(s.pause)))
+    if s.flow is not None:
+        p = (s.flow.after + FLOW_SAMPLES * FLOW_SHARE) / (s.flow.sends + FLOW_SAMPLES)
+        told.append(("sequence", _bounded(log(FLOW_OTHERS / p), FLOW_MOST)))
+    if s.change is not None:
+        new = log((s.change.shown + CREDENTIAL_THETA) / (CREDENTIAL_THETA + CREDENTIAL_DISCOUNT * s.change.changes))
+        told.append(("credential", _bounded(CREDENTIAL_WEIGHT * (FRESH_WEIGHT if s.change.fresh else 1.0) * new, 8.0)))
+    return told
+
+
+def pace(s: Seen) -> list[tuple[str, int]]:
+    """What the window so far says, by term, in 1/1024: it lasts as long as the window, so no session adds it up."""
+    told: list[tuple[str, int]] = []
+    if s.volume is not None:
+        told.append(("volume", _far(s.volume.z, VOLUME_MOST)))
+    if s.spread is not None:
+        told.append(("spread", _far(s.spread.z, SPREAD_MOST)))
+    return told
+
+
+def _dormancy(pause: Pause) -> int:
+    at = _class(pause.hours * HOUR_MS)
+    p = (pause.longer + PAUSE_SAMPLES * PAUSE_SHARES[at]) / (pause.pauses + PAUSE_SAMPLES)
+    return _bounded(log(PAUSE_OTHERS / p), PAUSE_MOST)
+
+
+def _far(z: int, most: float) -> int:
+    return _bounded((z / 1024) ** 2 / 2 - 2, most)
+
+
+def _bounded(value: float, most: float) -> int:
+    return round(min(most, max(0.0, value)) * 1024)
+
+
+def observe(c: Conduct, step: Step, last_ms: int, at_ms: int, *, learn: bool, usual: bool) -> Conduct:
+    """The next conduct; ``learn`` and ``usual`` as in a lesson."""
+    gap_ms = at_ms - last_ms
+    if at_ms // WINDOW_MS != last_ms // WINDOW_MS:
+        c = closed(c)
+    sent, touched, flags, volume, spread, pauses, reads, sends, after, credentials, shown, changes = c
+    if reads:
+        reads = faded(reads, gap_ms)
+    if step.sends:
+        flags |= SENT | AFTER if reads >= READ_ENOUGH else SENT
+    if not usual:
+        flags |= BACK if learn else SPOILT
+    if step.credential:
+        flags, credentials = _shown(flags, credentials, step.credential)
+    if gap_ms >= PAUSES_MS[0] and last_ms and learn:
+        pauses = _one_more(pauses, _class(gap_ms))
+    return Conduct(
+        min(MAX_KIB, sent + step.kib) if step.kib else sent, touched | 1 << step.cell, flags, volume, spread, pauses,
+        min(MAX_READS, reads + step.reads * READ_UNIT), sends, after, credentials, shown, changes,
+    )  # fmt: skip
+
+
+def _shown(flags: int, known: tuple[int, int, int], code: int) -> tuple[int, tuple[int, int, int]]:
+    """The newest first; at most one of them is new in a window, and that one stands first."""
+    first, second, third = known
+    if code == first:
+        return flags | SHOWN, known
+    if flags & NEW:
+        # One that is known already must not be taken for the new one; a second new one takes its place.
+        return flags | SHOWN, known if code in known else (code, second, third)
+    if code == second:
+        return flags | SHOWN, (second, first, third)
+    if code == third:
+        return flags | SHOWN, (third, first, second)
+    return flags | SHOWN | NEW, (code, first, second)
+
+
+def _one_more(pauses: tuple[int, int, int, int], at: int) -> tuple[int, int, int, int]:
+    a, b, c, d = (count + (place == at) for place, count in enumerate(pauses))
+    return (a, b, c, d) if max(a, b, c, d) <= _COUNT_MOST else (a >> 1, b >> 1, c >> 1, d >> 1)
+
+
+def closed(c: Conduct) -> Conduct:
+    """The conduct when its window is over: one sample is learned, or none."""
+    flags, credentials = c.flags, c.credentials
+    if flags & SPOILT and not flags & BACK:
+        if flags & NEW:
+            credentials = (credentials[1], credentials[2], 0)
+        return c._replace(sent=0, touched=0, flags=0, credentials=credentials)
+    sends, after, shown, changes = c.sends, c.after, c.shown, c.changes
+    if flags & SENT:
+        sends, after = _both(sends + 1, after + (flags & AFTER > 0))
+    if flags & SHOWN:
+        shown, changes = _both(shown + 1, changes + (flags & NEW > 0))
+    volume = _joined(c.volume, round(log(c.sent) * 1024)) if c.sent else c.volume
+    spread = _joined(c.spread, _LN[c.touched.bit_count()]) if c.touched else c.spread
+    return Conduct(0, 0, 0, volume, spread, c.pauses, c.reads, sends, after, credentials, shown, changes)
+
+
+def spoilt(c: Conduct) -> Conduct:
+    """The conduct whose open window teaches nothing, because something in it was cancelled or failed."""
+    return c._replace(flags=c.flags & ~BACK | SPOILT)
+
+
+def _both(whole: int, part: int) -> tuple[int, int]:
+    return (whole, part) if whole <= _COUNT_MOST else (whole >> 1, part >> 1)
+
+
+def _joined(usual: Usual, ln: int) -> Usual:
+    """Mean and variance with one window more (Welford 1962); after `MAX_USUAL` windows old ones fade."""
+    windows, mean, variance = usual
+    windows = min(MAX_USUAL, windows + 1)
+    off = ln - mean
+    mean += (2 * off + windows) // (2 * windows)
+    variance += (2 * ((off * (ln - mean) >> 12) - variance) + windows) // (2 * windows)
+    return (windows, min(0xFFFF, max(0, mean)), min(0xFFFF, max(0, variance)))
+
+
+_CONDUCT: Final = struct.Struct("<6sBBHHBHH4BHBB3HBB")
+MAX_CONDUCT_BYTES: Final = _CONDUCT.size
+
+
+def encode_conduct(c: Conduct) -> bytes:
+    """The section's content; nothing for an identity that has not acted yet."""
+    if c is NO_CONDUCT or c == NO_CONDUCT:
+        return b""
+    window = (c.sent | c.touched << 24).to_bytes(6, "little")
+    tail = (c.reads, c.sends, c.after, *c.credentials, c.shown, c.changes)
+    return _CONDUCT.pack(window, c.flags, *c.volume, *c.spread, *c.pauses, *tail)
+
+
+def decode_conduct(raw: bytes) -> Conduct:
+    """Read a section's content.
+
+    Raises:
+        InvalidConduct: where it is not one that could have been written.
+    """
+    if len(raw) != _CONDUCT.size:
+        raise InvalidConduct(f"conduct: expected {_CONDUCT.size} bytes, got {len(raw)}")
+    window, flags, *rest = _CONDUCT.unpack(raw)
+    both = int.from_bytes(window, "little")
+    a, b, c, d, e, f, g, h, i, j, reads, sends, after, one, two, three, shown, changes = rest
+    found = Conduct(
+        both & MAX_KIB, both >> 24, flags, (a, b, c), (d, e, f), (g, h, i, j),
+        reads, sends, after, (one, two, three), shown, changes,
+    )  # fmt: skip
+    if not _sound(found) or encode_conduct(found) != raw:
+        raise InvalidConduct("conduct: expected parts within their bounds that agree")
+    return found
+
+
+def _sound(c: Conduct) -> bool:
+    known = [code for code in c.credentials if code]
+    return (
+        c.flags < _FLAGS
+        and max(c.volume[0], c.spread[0]) <= MAX_USUAL
+        and c.after <= c.sends
+        and c.changes <= c.shown
+        and c.credentials == (*known, *[0] * (CREDENTIALS - len(known)))
+        and len(set(known)) == len(known)
+        and (not c.flags & NEW or bool(known))
+    )
