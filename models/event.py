@@ -324,6 +324,36 @@ def _ratio(found: Evidence, weight: float) -> int:
 
 def score(f: Features) -> Scores:
     """The scores of one event; the same features give the same scores."""
+    terms = _values(f)
+    event = 0
+    for _, value in terms:
+        event += value
+    gain = max(SESSION_FLOOR, event - SESSION_COST)
+    fast = _rate(f.z)
+    terms.append(("rate", fast))
+    if f.conduct is not None:
+        # That each value is usual says nothing against what is unusual in their order, their time or their credential.
+        said, paces = conduct.evidence(f.conduct), conduct.pace(f.conduct)
+        for _, value in said:
+            event += value
+            gain += value
+        for _, value in paces:
+            fast += value
+        terms += said + paces
+    session = max(0, f.session + gain)
+    terms.append(("session", f.session))
+    terms.sort(key=_size, reverse=True)
+    mature = f.matured >= MATURE_EVENTS and f.age_ms >= MATURE_AGE_MS
+    total = session + fast
+    if f.signs is None or not f.signs.totals[0]:
+        return Scores(event, session, fast, total, tuple(terms), mature)
+    found = epoch.judge(f.signs, f.habit_code)[0]
+    drift = found.drift if f.signs.totals[3] == epoch.ANCHOR_EPOCHS else None
+    return Scores(event, session, fast, total, tuple(terms), mature, found.h, drift, found.q, found.p)
+
+
+def _values(f: Features) -> list[tuple[str, int]]:
+    """What the event's own values say: hour, channels, and what its action can do where it is new."""
     action, resource, source, client = f.channels
     terms = [("hour", _hour(f))]
     if action is not None:
@@ -339,29 +369,7 @@ def score(f: Features) -> Scores:
         terms.append(("source", _ratio(source, WEIGHTS[SOURCE])))
     if client is not None:
         terms.append(("client", _ratio(client, WEIGHTS[CLIENT])))
-    seen = f.conduct
-    if seen is not None:
-        terms += conduct.evidence(seen)
-    event = 0
-    for _, value in terms:
-        event += value
-    gain = event - SESSION_COST
-    session = max(0, f.session + max(SESSION_FLOOR, gain))
-    fast = _rate(f.z)
-    terms.append(("rate", fast))
-    if seen is not None:
-        for told in conduct.pace(seen):
-            terms.append(told)
-            fast += told[1]
-    terms.append(("session", f.session))
-    terms.sort(key=_size, reverse=True)
-    mature = f.matured >= MATURE_EVENTS and f.age_ms >= MATURE_AGE_MS
-    total = session + fast
-    if f.signs is None or not f.signs.totals[0]:
-        return Scores(event, session, fast, total, tuple(terms), mature)
-    found = epoch.judge(f.signs, f.habit_code)[0]
-    drift = found.drift if f.signs.totals[3] == epoch.ANCHOR_EPOCHS else None
-    return Scores(event, session, fast, total, tuple(terms), mature, found.h, drift, found.q, found.p)
+    return terms
 
 
 _size = itemgetter(1)

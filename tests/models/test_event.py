@@ -179,7 +179,9 @@ def test_the_terms_add_up_to_what_they_explain(f: Features) -> None:
     terms = dict(s.terms)
     paces = {"rate", "volume", "spread"}
     assert s.event == sum(value for name, value in terms.items() if name not in {*paces, "session"})
-    assert s.session == max(0, terms["session"] + max(s.event - SESSION_COST, SESSION_FLOOR))
+    conducted = sum(terms.get(name, 0) for name in ("dormancy", "sequence", "credential"))
+    gain = max(s.event - conducted - SESSION_COST, SESSION_FLOOR) + conducted
+    assert s.session == max(0, terms["session"] + gain)
     assert s.rate == sum(terms.get(name, 0) for name in paces)
 
 
