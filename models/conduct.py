@@ -13,6 +13,7 @@ at most `MAX_CONDUCT_BYTES`; reals are in 1/1024. Nothing here reads a clock.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from functools import lru_cache
 from math import exp, log, sqrt
 from typing import Final, NamedTuple
@@ -43,8 +44,6 @@ USUAL_SAMPLES, MAX_USUAL = 5, 60
 VOLUME_PRIOR, SPREAD_PRIOR = (4.0, 4.0), (0.7, 0.5)
 FLOOR = 0.25
 FROM_Z, VOLUME_MOST, SPREAD_MOST = 2.0, 6.0, 2.5
-# So few different things are no spread.
-SPREAD_FROM = 3
 MAX_Z = 64
 _COUNT_MOST = 255
 
@@ -59,27 +58,23 @@ class InvalidConduct(ValueError):
     """The bytes are not a conduct in its canonical form."""
 
 
-class Conduct(NamedTuple):
-    """What is kept of one identity.
+class Kept(NamedTuple):
+    """What lasts beyond a window.
 
     Attributes:
-        sent: KiB that left in the open window; ``touched`` a bit for each cell of a hash of what was touched in it.
-        flags: of the open window.
         volume, spread: what is usual for ``ln KiB`` and for the logarithm of different things in a window.
+        heavy, wide: above so many KiB, and from so many cells on, a window is far above that; made from it, not stored.
         pauses: how many reached each of `PAUSES_MS` and not the next.
-        reads: decayed points of what was read, in 1/256.
         sends: windows with a send; ``after`` those of them where it came after much reading.
         credentials: codes of the last ones, the newest first, 0 for none.
         shown: windows with a credential; ``changes`` how often a new one was learned.
     """
 
-    sent: int
-    touched: int
-    flags: int
     volume: Usual
     spread: Usual
+    heavy: int
+    wide: int
     pauses: tuple[int, int, int, int]
-    reads: int
     sends: int
     after: int
     credentials: tuple[int, int, int]
@@ -87,7 +82,21 @@ class Conduct(NamedTuple):
     changes: int
 
 
-NO_CONDUCT: Final = Conduct(0, 0, 0, (0, 0, 0), (0, 0, 0), (0, 0, 0, 0), 0, 0, 0, (0, 0, 0), 0, 0)
+class Conduct(NamedTuple):
+    """What is kept of one identity.
+
+    Attributes:
+        sent: KiB that left in the open window; ``touched`` a bit for each cell of a hash of what was touched in it.
+        flags: of the open window.
+        reads: decayed points of what was read, in 1/256.
+        kept: what lasts.
+    """
+
+    sent: int
+    touched: int
+    flags: int
+    reads: int
+    kept: Kept
 
 
 class Step(NamedTuple):
@@ -169,16 +178,37 @@ def kib(sent_bytes: int | None) -> int:
     return 0 if not sent_bytes else min(MAX_KIB, (sent_bytes + KIB - 1) // KIB)
 
 
-@lru_cache(maxsize=4_096)
-def _over(amount: int, ln: int, usual: Usual, prior: tuple[float, float]) -> Amount | None:
+def _over(amount: int, ln: float, usual: Usual, prior: tuple[float, float]) -> Amount | None:
     """An amount that is far above the usual; None where it is not."""
+    middle, deviation = _usually(usual, prior)
+    z = (ln - middle) / deviation
+    return Amount(amount, usual[0], int(min(MAX_Z, z) * 1024)) if z > FROM_Z else None
+
+
+@lru_cache(maxsize=4_096)
+def _usually(usual: Usual, prior: tuple[float, float]) -> tuple[float, float]:
+    """Mean and deviation of the logarithm, with nobody in particular among the windows; they change with a window."""
     windows, mean, variance = usual
     m, v = mean / 1024, variance / 256
     weight = windows + USUAL_SAMPLES
     middle = (windows * m + USUAL_SAMPLES * prior[0]) / weight
     square = (windows * (v + m * m) + USUAL_SAMPLES * (prior[1] + prior[0] ** 2)) / weight
-    z = (ln / 1024 - middle) / sqrt(max(0.0, square - middle * middle) + FLOOR)
-    return Amount(amount, windows, int(min(MAX_Z, z) * 1024)) if z > FROM_Z else None
+    return middle, sqrt(max(0.0, square - middle * middle) + FLOOR)
+
+
+def _heavy(volume: Usual) -> int:
+    middle, deviation = _usually(volume, VOLUME_PRIOR)
+    return int(min(MAX_KIB, exp(middle + FROM_Z * deviation)))
+
+
+def _wide(spread: Usual) -> int:
+    middle, deviation = _usually(spread, SPREAD_PRIOR)
+    return bisect_right(_LN, (middle + FROM_Z * deviation) * 1024)
+
+
+NO_CONDUCT: Final = Conduct(
+    0, 0, 0, 0, Kept((0, 0, 0), (0, 0, 0), _heavy((0, 0, 0)), _wide((0, 0, 0)), (0, 0, 0, 0), 0, 0, (0, 0, 0), 0, 0)
+)
 
 
 @lru_cache(maxsize=8_192)
@@ -190,25 +220,25 @@ def plain(resource: str, reads: int, sends: int) -> Seen:
 def seen(c: Conduct, ask: Seen, last_ms: int, at_ms: int) -> Seen:
     """What conduct says of this action at this time, the last one having been at ``last_ms`` (0 before the first)."""
     step = ask.step
+    more, place, _, sending, credential, fresh = step
+    gap_ms = at_ms - last_ms
     if at_ms // WINDOW_MS != last_ms // WINDOW_MS:
         c = closed(c)
-    cells = (c.touched | 1 << step.cell).bit_count()
-    spread = _over(cells, _LN[cells], c.spread, SPREAD_PRIOR) if cells > SPREAD_FROM else None
-    if spread is None and not step.kib and not step.sends and not step.credential and at_ms - last_ms < PAUSES_MS[0]:
-        return ask
-    return Seen(
-        step,
-        _volume(c, step.kib) if step.kib else None,
-        spread,
-        _pause(c, at_ms - last_ms) if last_ms and at_ms - last_ms >= PAUSES_MS[0] else None,
-        _flow(c, at_ms - last_ms) if step.sends else None,
-        Change(c.shown, c.changes, step.fresh) if step.credential and step.credential not in c.credentials else None,
-    )
+    kept, cells = c.kept, (c.touched | 1 << place).bit_count()
+    spread = _over(cells, _LN[cells] / 1024, kept.spread, SPREAD_PRIOR) if cells >= kept.wide else None
+    amount = c.sent + more
+    volume = _volume(min(MAX_KIB, amount), kept.volume) if more and amount > kept.heavy else None
+    pause = _pause(kept.pauses, gap_ms) if gap_ms >= PAUSES_MS[0] and last_ms else None
+    flow = _flow(c, gap_ms) if sending else None
+    new = credential and credential not in kept.credentials
+    change = Change(kept.shown, kept.changes, fresh) if new else None
+    if volume or spread or pause or flow or change:
+        return Seen(step, volume, spread, pause, flow, change)
+    return ask
 
 
-def _volume(c: Conduct, more: int) -> Amount | None:
-    amount = min(MAX_KIB, c.sent + more)
-    return _over(amount, round(log(amount) * 1024), c.volume, VOLUME_PRIOR)
+def _volume(amount: int, usual: Usual) -> Amount | None:
+    return _over(amount, log(amount), usual, VOLUME_PRIOR)
 
 
 def _flow(c: Conduct, gap_ms: int) -> Flow | None:
@@ -216,7 +246,7 @@ def _flow(c: Conduct, gap_ms: int) -> Flow | None:
     if c.flags & AFTER or c.reads < READ_ENOUGH:
         return None
     points = faded(c.reads, gap_ms)
-    return Flow(points // READ_UNIT, c.after, c.sends) if points >= READ_ENOUGH else None
+    return Flow(points // READ_UNIT, c.kept.after, c.kept.sends) if points >= READ_ENOUGH else None
 
 
 def faded(reads: int, gap_ms: int) -> int:
@@ -228,8 +258,16 @@ def _class(gap_ms: int) -> int:
     return sum(gap_ms >= pause for pause in PAUSES_MS) - 1
 
 
-def _pause(c: Conduct, gap_ms: int) -> Pause:
-    return Pause(gap_ms // HOUR_MS, sum(c.pauses[_class(gap_ms) :]), sum(c.pauses))
+def _pause(pauses: tuple[int, int, int, int], gap_ms: int) -> Pause:
+    return Pause(gap_ms // HOUR_MS, sum(pauses[_class(gap_ms) :]), sum(pauses))
+
+
+def silent(s: Seen) -> bool:
+    """Whether nothing speaks against the identity."""
+    return s[1:] == _SILENT
+
+
+_SILENT: Final = (None,) * 5
 
 
 def without(s: Seen, term: str) -> Seen:
@@ -287,21 +325,25 @@ def observe(c: Conduct, step: Step, last_ms: int, at_ms: int, *, learn: bool, us
     gap_ms = at_ms - last_ms
     if at_ms // WINDOW_MS != last_ms // WINDOW_MS:
         c = closed(c)
-    sent, touched, flags, volume, spread, pauses, reads, sends, after, credentials, shown, changes = c
+    sent, touched, flags, reads, kept = c
+    more, place, points, sending, credential, _ = step
     if reads:
         reads = faded(reads, gap_ms)
-    if step.sends:
+    if sending:
         flags |= SENT | AFTER if reads >= READ_ENOUGH else SENT
+    if points:
+        reads = min(MAX_READS, reads + points * READ_UNIT)
+    if more:
+        sent = min(MAX_KIB, sent + more)
     if not usual:
         flags |= BACK if learn else SPOILT
-    if step.credential:
-        flags, credentials = _shown(flags, credentials, step.credential)
+    if credential:
+        flags, credentials = _shown(flags, kept.credentials, credential)
+        if credentials is not kept.credentials:
+            kept = kept._replace(credentials=credentials)
     if gap_ms >= PAUSES_MS[0] and last_ms and learn:
-        pauses = _one_more(pauses, _class(gap_ms))
-    return Conduct(
-        min(MAX_KIB, sent + step.kib) if step.kib else sent, touched | 1 << step.cell, flags, volume, spread, pauses,
-        min(MAX_READS, reads + step.reads * READ_UNIT), sends, after, credentials, shown, changes,
-    )  # fmt: skip
+        kept = kept._replace(pauses=_one_more(kept.pauses, _class(gap_ms)))
+    return Conduct(sent, touched | 1 << place, flags, reads, kept)
 
 
 def _shown(flags: int, known: tuple[int, int, int], code: int) -> tuple[int, tuple[int, int, int]]:
@@ -326,19 +368,24 @@ def _one_more(pauses: tuple[int, int, int, int], at: int) -> tuple[int, int, int
 
 def closed(c: Conduct) -> Conduct:
     """The conduct when its window is over: one sample is learned, or none."""
-    flags, credentials = c.flags, c.credentials
+    flags, kept = c.flags, c.kept
     if flags & SPOILT and not flags & BACK:
         if flags & NEW:
-            credentials = (credentials[1], credentials[2], 0)
-        return c._replace(sent=0, touched=0, flags=0, credentials=credentials)
-    sends, after, shown, changes = c.sends, c.after, c.shown, c.changes
+            kept = kept._replace(credentials=(*kept.credentials[1:], 0))
+        return Conduct(0, 0, 0, c.reads, kept)
+    volume, spread, heavy, wide, pauses, sends, after, credentials, shown, changes = kept
     if flags & SENT:
         sends, after = _both(sends + 1, after + (flags & AFTER > 0))
     if flags & SHOWN:
         shown, changes = _both(shown + 1, changes + (flags & NEW > 0))
-    volume = _joined(c.volume, round(log(c.sent) * 1024)) if c.sent else c.volume
-    spread = _joined(c.spread, _LN[c.touched.bit_count()]) if c.touched else c.spread
-    return Conduct(0, 0, 0, volume, spread, c.pauses, c.reads, sends, after, credentials, shown, changes)
+    if c.sent:
+        volume = _joined(volume, round(log(c.sent) * 1024))
+        heavy = _heavy(volume)
+    if c.touched:
+        spread = _joined(spread, _LN[c.touched.bit_count()])
+        wide = _wide(spread)
+    kept = Kept(volume, spread, heavy, wide, pauses, sends, after, credentials, shown, changes)
+    return Conduct(0, 0, 0, c.reads, kept)
 
 
 def spoilt(c: Conduct) -> Conduct:
@@ -369,8 +416,9 @@ def encode_conduct(c: Conduct) -> bytes:
     if c is NO_CONDUCT or c == NO_CONDUCT:
         return b""
     window = (c.sent | c.touched << 24).to_bytes(6, "little")
-    tail = (c.reads, c.sends, c.after, *c.credentials, c.shown, c.changes)
-    return _CONDUCT.pack(window, c.flags, *c.volume, *c.spread, *c.pauses, *tail)
+    volume, spread, _, _, pauses, sends, after, credentials, shown, changes = c.kept
+    counts = (*pauses, c.reads, sends, after, *credentials, shown, changes)
+    return _CONDUCT.pack(window, c.flags, *volume, *spread, *counts)
 
 
 def decode_conduct(raw: bytes) -> Conduct:
@@ -384,23 +432,25 @@ def decode_conduct(raw: bytes) -> Conduct:
     window, flags, *rest = _CONDUCT.unpack(raw)
     both = int.from_bytes(window, "little")
     a, b, c, d, e, f, g, h, i, j, reads, sends, after, one, two, three, shown, changes = rest
-    found = Conduct(
-        both & MAX_KIB, both >> 24, flags, (a, b, c), (d, e, f), (g, h, i, j),
-        reads, sends, after, (one, two, three), shown, changes,
-    )  # fmt: skip
+    volume, spread = (a, b, c), (d, e, f)
+    kept = Kept(
+        volume, spread, _heavy(volume), _wide(spread), (g, h, i, j), sends, after, (one, two, three), shown, changes
+    )
+    found = Conduct(both & MAX_KIB, both >> 24, flags, reads, kept)
     if not _sound(found) or encode_conduct(found) != raw:
         raise InvalidConduct("conduct: expected parts within their bounds that agree")
     return found
 
 
 def _sound(c: Conduct) -> bool:
-    known = [code for code in c.credentials if code]
+    kept = c.kept
+    known = [code for code in kept.credentials if code]
     return (
         c.flags < _FLAGS
-        and max(c.volume[0], c.spread[0]) <= MAX_USUAL
-        and c.after <= c.sends
-        and c.changes <= c.shown
-        and c.credentials == (*known, *[0] * (CREDENTIALS - len(known)))
+        and max(kept.volume[0], kept.spread[0]) <= MAX_USUAL
+        and kept.after <= kept.sends
+        and kept.changes <= kept.shown
+        and kept.credentials == (*known, *[0] * (CREDENTIALS - len(known)))
         and len(set(known)) == len(known)
         and (not c.flags & NEW or bool(known))
     )

@@ -331,7 +331,7 @@ def score(f: Features) -> Scores:
     gain = max(SESSION_FLOOR, event - SESSION_COST)
     fast = _rate(f.z)
     terms.append(("rate", fast))
-    if f.conduct is not None:
+    if f.conduct is not None and not conduct.silent(f.conduct):
         # That each value is usual says nothing against what is unusual in their order, their time or their credential.
         said, paces = conduct.evidence(f.conduct), conduct.pace(f.conduct)
         for _, value in said:
@@ -468,14 +468,10 @@ def observe(b: Baseline, lesson: Lesson) -> Baseline:
         waiting,
         b.extra,
         epoch.observe(b.habits, mark, at, learn=habit),
-        _conducted(b, lesson, at),
+        b.conduct
+        if lesson.step is None
+        else conduct.observe(b.conduct, lesson.step, b.last_ms, at, learn=lesson.learn, usual=lesson.usual),
     )
-
-
-def _conducted(b: Baseline, lesson: Lesson, at: int) -> conduct.Conduct:
-    if lesson.step is None:
-        return b.conduct
-    return conduct.observe(b.conduct, lesson.step, b.last_ms, at, learn=lesson.learn, usual=lesson.usual)
 
 
 def take_back(b: Baseline, taught: Taught) -> Baseline:
@@ -575,7 +571,7 @@ def features_from_json(d: Mapping[str, Any]) -> Features:
 
 def _conduct_json(seen: conduct.Seen) -> list[Any]:
     """The step, then what speaks against the identity, without the parts at the end that do not."""
-    if seen[1:] == _SILENT:
+    if conduct.silent(seen):
         return [list(seen.step)]
     parts = [list(seen.step), *(None if part is None else list(part) for part in seen[1:])]
     while parts[-1] is None:
@@ -589,7 +585,6 @@ def _conduct_from_json(d: Sequence[Any]) -> conduct.Seen:
     return conduct.Seen(conduct.Step(*step), *found)
 
 
-_SILENT = (None,) * (len(conduct.Seen._fields) - 1)
 _PARTS: tuple[Any, ...] = (conduct.Amount, conduct.Amount, conduct.Pause, conduct.Flow, conduct.Change)
 
 

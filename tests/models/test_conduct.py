@@ -113,20 +113,24 @@ def test_bytes_that_are_read_are_written_back_alike_and_can_go_on(raw: bytes) ->
 
 
 WRONG = {
-    "an unknown flag": {"flags": 64},
     "too many windows": {"volume": (MAX_USUAL + 1, 0, 0)},
     "more after reading than at all": {"sends": 1, "after": 2},
     "more changes than windows": {"changes": 1},
     "a gap among credentials": {"credentials": (0, 5, 0)},
     "a credential twice": {"credentials": (5, 5, 0)},
-    "a new credential that is none": {"flags": module.NEW},
 }
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_what_could_not_have_been_written_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidConduct):
-        decode_conduct(encode_conduct(NO_CONDUCT._replace(touched=1, **wrong)))
+        decode_conduct(encode_conduct(NO_CONDUCT._replace(touched=1, kept=NO_CONDUCT.kept._replace(**wrong))))
+
+
+@pytest.mark.parametrize("flags", [64, module.NEW])
+def test_an_unknown_flag_and_a_new_credential_that_is_none_are_refused(flags: int) -> None:
+    with pytest.raises(InvalidConduct):
+        decode_conduct(encode_conduct(NO_CONDUCT._replace(flags=flags)))
 
 
 @pytest.mark.parametrize("raw", [b"", b"x", bytes(MAX_CONDUCT_BYTES - 1), bytes(MAX_CONDUCT_BYTES)])
@@ -210,13 +214,14 @@ def test_looking_changes_nothing_and_taking_a_term_away_leaves_the_others() -> N
 
 def test_a_burst_cannot_make_itself_normal_within_its_window() -> None:
     c, last = play([(Step(1, 0, 0, 1, 1, 0), WINDOW_MS, True, True) for _ in range(40)])
-    learned_before = c.volume, c.spread, c.sends, c.changes
+    before = c.kept
     at = last + WINDOW_MS
     for number in range(5_000):
         c = observe(c, Step(9_000, number % CELLS, 4, 1, 77, 0), last, at, learn=True, usual=True)
         last = at
-    windows = c.volume[0], c.spread[0]
-    assert windows == (min(MAX_USUAL, learned_before[0][0] + 1), min(MAX_USUAL, learned_before[1][0] + 1))
+    windows = c.kept.volume[0], c.kept.spread[0]
+    assert windows == (before.volume[0] + 1, before.spread[0] + 1)
+    assert (c.kept.sends, c.kept.changes) == (before.sends + 1, before.changes)
     assert dict(pace(seen(c, Seen(Step(9_000, 0, 0, 0, 0, 0)), last, at)))["volume"] == 6 * 1024
 
 
@@ -226,15 +231,15 @@ def test_a_window_in_which_something_was_refused_teaches_nothing() -> None:
     after = observe(c, Step(9_000, 5, 4, 1, 77, 0), last - 1, last, learn=True, usual=True)
     spoilt = observe(after, Step(9_000, 6, 4, 1, 77, 0), last, last, learn=False, usual=False)
     assert module.closed(spoilt)._replace(reads=0) == c._replace(reads=0)
-    assert module.closed(after).credentials == (77, 1, 0)
+    assert module.closed(after).kept.credentials == (77, 1, 0)
     back = observe(spoilt, Step(9_000, 7, 0, 0, 77, 0), last, last, learn=True, usual=False)
-    assert module.closed(back).volume != c.volume
+    assert module.closed(back).kept.volume != c.kept.volume
 
 
 def test_a_pause_that_was_refused_is_not_learned() -> None:
     for learn in (True, False):
         c = observe(NO_CONDUCT, Step(0, 0, 0, 0, 0, 0), START, START + 9 * DAY_MS, learn=learn, usual=learn)
-        assert sum(c.pauses) == learn
+        assert sum(c.kept.pauses) == learn
 
 
 def test_a_second_new_credential_in_a_window_takes_the_place_of_the_first() -> None:
@@ -246,7 +251,7 @@ def test_a_second_new_credential_in_a_window_takes_the_place_of_the_first() -> N
     for code in (7, 8, 1):
         c = observe(c, Step(0, 0, 0, 0, code, 0), last, at, learn=True, usual=True)
         last = at
-    assert c.credentials == (8, 2, 1)
+    assert c.kept.credentials == (8, 2, 1)
 
 
 @given(st.text(max_size=64))
@@ -316,8 +321,8 @@ def test_what_was_cancelled_spoils_its_window() -> None:
     note = lesson(f, score(f), "big", True)
     after = learned(b, note)
     undone = take_back(after, taught_from(taught(note)))
-    assert module.closed(after.conduct).volume != module.closed(b.conduct).volume
-    assert module.closed(undone.conduct).volume == module.closed(b.conduct).volume
+    assert module.closed(after.conduct).kept.volume != module.closed(b.conduct).kept.volume
+    assert module.closed(undone.conduct).kept.volume == module.closed(b.conduct).kept.volume
 
 
 def terms(b: Baseline, action: PendingAction, at_ms: int) -> dict[str, int]:
