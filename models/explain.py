@@ -14,6 +14,7 @@ from models.abused import load_abused
 from models.baseline import ACTION, CLIENT, RESOURCE, SOURCE
 from models.codes import container, family, network
 from models.event import Evidence, Features, features_from_json, score
+from models.prior import READ_POINTS, SENSITIVE_POINTS
 from models.rate import UNIT
 
 SCALE = 1_024
@@ -194,7 +195,8 @@ def _sequence(f: Features, named: _Named) -> str:
     found = _seen(f).flow
     assert found is not None, "a term of the score has its evidence"
     often = f"{found.after:,} of the {found.sends:,} windows in which it sent anything"
-    return f"{named.who} sends after it read for {found.points:,} points within the half hour before, as in {often}"
+    read = f"reading worth {found.points:,} points lately (a secret {SENSITIVE_POINTS}, other data {READ_POINTS})"
+    return f"{named.who} sends after {read}, as in {often}"
 
 
 def _credential(f: Features, named: _Named) -> str:

@@ -325,6 +325,20 @@ def test_what_was_cancelled_spoils_its_window() -> None:
     assert module.closed(undone.conduct).kept.volume == module.closed(b.conduct).kept.volume
 
 
+A_DAY = days(1)[0]
+LABEL = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f", exclude_categories=["Cs"]), max_size=256)
+
+
+@given(LABEL, st.integers(0, 1 << 53), st.integers(0, 1 << 53), st.integers(-(1 << 62), 1 << 62))
+@settings(deadline=None)
+def test_hostile_credentials_amounts_and_times_are_survived(credential: str, sent: int, issued: int, at: int) -> None:
+    action = act(credential_id=credential, bytes_out=sent, credential_issued_at_ms=issued)
+    for b in (EMPTY, A_DAY):
+        after = live(b, action, at)
+        assert decode(encode(after)) == after
+        assert features(b, action, at, PRIOR) == features(b, action, at, PRIOR)
+
+
 def terms(b: Baseline, action: PendingAction, at_ms: int) -> dict[str, int]:
     return dict(score(features(b, action, at_ms, PRIOR)).terms)
 

@@ -185,7 +185,7 @@ def test_what_an_identitys_conduct_says_is_told_with_its_numbers() -> None:
     )
     assert told["dormancy"] == "ci had been silent for 40 days; 0 of its 12 pauses were as long"
     assert told["sequence"] == (
-        "ci sends after it read for 12 points within the half hour before, "
+        "ci sends after reading worth 12 points lately (a secret 4, other data 1), "
         "as in 1 of the 60 windows in which it sent anything"
     )
     assert told["credential"] == (
