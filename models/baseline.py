@@ -1,9 +1,9 @@
-"""What an identity normally does, in one immutable record of at most 1,960 bytes.
+"""What an identity normally does, in one immutable record of at most 1,972 bytes.
 
 Four channels and the hour of the day are counted in bounded tables; what the epoch score needs stands beside them
-(`models.epoch`). What is new waits in an epoch and moves into the
-tables only when every event of its epoch is at least ten minutes old, so a burst cannot make itself normal. At most two
-epochs wait: the open one, and one before it. Time is an argument and never goes back.
+(`models.epoch`), and how the identity conducts itself (`models.conduct`). What is new waits in an epoch and moves into
+the tables only when every event of its epoch is at least ten minutes old, so a burst cannot make itself normal. At most
+two epochs wait: the open one, and one before it. Time is an argument and never goes back.
 
 The body is a version byte and tagged sections (tag, 16-bit length, content; little-endian). A section that this version
 does not know is kept as it came, as long as the unknown ones together stay within `ROOM_BYTES`.
@@ -19,13 +19,15 @@ from typing import Final, NamedTuple
 
 from models import rate
 from models.codes import ce_hash
+from models.conduct import NO_CONDUCT, Conduct, InvalidConduct, decode_conduct, encode_conduct
 from models.epoch import NO_HABITS, Habits
 from models.habitform import InvalidHabits, decode_habits, encode_habits
 from models.tables import EMPTY_TABLE, InvalidTable, Table, merged, read
 
 VERSION = 1
-MAX_BODY_BYTES = 1_960
-ROOM_BYTES = 36
+# With its envelope a record has at most 2,048 bytes.
+MAX_BODY_BYTES = 1_972
+ROOM_BYTES = 14
 CHANNELS = ("action", "resource", "source", "client", "hour")
 ACTION, RESOURCE, SOURCE, CLIENT, HOUR = range(5)
 CAPACITIES = (36, 20, 16, 8, 24)
@@ -89,6 +91,7 @@ class Baseline(NamedTuple):
         ring: hashes of the last 32 ce_ids, the newest last.
         extra: sections of later versions, by tag.
         habits: what the epoch score rests on; `NO_HABITS` before the first event.
+        conduct: volume, spread, pauses, sequence, credentials; `NO_CONDUCT` before the first event.
     """
 
     first_seen_ms: int
@@ -110,6 +113,7 @@ class Baseline(NamedTuple):
     waiting: Epoch | None
     extra: tuple[tuple[int, bytes], ...] = ()
     habits: Habits = NO_HABITS
+    conduct: Conduct = NO_CONDUCT
 
 
 EMPTY: Final = Baseline(
@@ -269,11 +273,11 @@ _RATE = struct.Struct("<QQQI6I")
 _RECENT = struct.Struct("<qI")
 _EPOCH = struct.Struct("<IqqB6I")
 _SECTION = struct.Struct("<BH")
-_TAGS = range(1, 9)
+_TAGS = range(1, 10)
 
 
 def encode(b: Baseline) -> bytes:
-    """The body, at most 1,960 bytes; equal baselines give equal bytes."""
+    """The body, at most 1,972 bytes; equal baselines give equal bytes."""
     times = (b.first_seen_ms, b.last_ms, b.accepted_ms)
     head = _HEAD.pack(*times, b.events, b.refused, b.skipped, b.matured, b.next_epoch, b.session)
     sections = (
@@ -285,6 +289,7 @@ def encode(b: Baseline) -> bytes:
         b"" if b.open is None else _encode_epoch(b.open),
         b"" if b.waiting is None else _encode_epoch(b.waiting),
         encode_habits(b.habits),
+        encode_conduct(b.conduct),
     )
     parts = [bytes((VERSION,))]
     for tag, content in (*zip(_TAGS, sections, strict=True), *b.extra):
@@ -371,6 +376,7 @@ def _decoded(sections: Mapping[int, bytes], extra: tuple[tuple[int, bytes], ...]
             waiting=_decode_epoch(sections[7]) if 7 in sections else None,
             extra=extra,
             habits=_decode_habits(sections[8], last) if 8 in sections else NO_HABITS,
+            conduct=_decode_conduct(sections[9]) if 9 in sections else NO_CONDUCT,
         )
     )
 
@@ -379,6 +385,13 @@ def _decode_habits(raw: bytes, last_ms: int) -> Habits:
     try:
         return decode_habits(raw, last_ms)
     except InvalidHabits as error:
+        raise InvalidBaseline(str(error)) from error
+
+
+def _decode_conduct(raw: bytes) -> Conduct:
+    try:
+        return decode_conduct(raw)
+    except InvalidConduct as error:
         raise InvalidBaseline(str(error)) from error
 
 

@@ -41,6 +41,8 @@ def container(resource_type: str, resource_id: str) -> str:
     >>> container("url", "https://Example.org/login?next=/")
     'url|https://example.org'
     """
+    if ":" not in resource_id:
+        return f"{resource_type}|{resource_id.partition('/')[0]}"
     if resource_id.startswith("arn:"):
         parts = resource_id.split(":", 5)
         if len(parts) == 6:

@@ -2,9 +2,9 @@
 
 Each channel gives a log-likelihood ratio between "somebody else" and the identity's own Pitman-Yor back-off to the
 shipped prior (Heard and Rubin-Delanchy 2016 for the process; Gold, Priest and Carter for user-against-attacker models),
-clipped, with repeats damped. Their sum feeds a session that forgets within half an hour; the total adds the rate. All
-reals are integers of 1/1024 before they are stored, compared or shown. Nothing here reads a clock, and state moves by
-`observe` and `take_back` alone.
+clipped, with repeats damped. Their sum, and what `models.conduct` says of the action, feeds a session that forgets
+within half an hour; the total adds the pace: rate, volume and spread. All reals are integers of 1/1024 before they are
+stored, compared or shown. Nothing here reads a clock, and state moves by `observe` and `take_back` alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from math import exp, log, sqrt
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from models import epoch, rate
+from models import conduct, epoch, rate
 from models.agent import weights_version
 from models.baseline import (
     ACTION,
@@ -30,6 +30,7 @@ from models.baseline import (
     RING,
     SOURCE,
     Baseline,
+    Recent,
     fitted,
     landing,
     noticed,
@@ -37,14 +38,14 @@ from models.baseline import (
     waited,
     without,
 )
-from models.codes import ce_hash, container_code, network_code
+from models.codes import ce_hash, container_code, network_code, stable_code
 from models.epoch import NO_HABITS
-from models.prior import Prior
+from models.prior import ActionPrior, Prior
 from models.profiles import Profile
 from models.sketch import COUNTS
 from stayhand.wire import PendingAction
 
-MODEL_VERSION = f"epoch-2+agent-{weights_version()}"
+MODEL_VERSION = f"conduct-1+agent-{weights_version()}"
 
 THETA = 5.0
 DISCOUNT = 0.5
@@ -54,6 +55,8 @@ WEIGHTS = (1.0, 0.5, 0.8, 0.6)
 HOUR_WEIGHT = 0.5
 HOUR_SMOOTHING = 2.0
 IMPACT_POINTS = (0.0, 1.0, 3.0, 6.0)
+# The most that an action's standing in the list of what was seen in abuse adds.
+ABUSED_MOST = 3.0
 SESSION_TAU_MS = 1_800_000
 SESSION_COST = 1024
 SESSION_FLOOR = -512
@@ -85,6 +88,9 @@ class Evidence(NamedTuple):
     q: int
 
 
+Channels = tuple[Evidence | None, Evidence | None, Evidence | None, Evidence | None]
+
+
 class Features(NamedTuple):
     """All that the score of one event depends on; integers only.
 
@@ -103,12 +109,14 @@ class Features(NamedTuple):
         habit: number of the epoch of habits that it would be in, 0 where the last one still waits.
         habit_code: the action's code there.
         signs: what the epoch score depends on; None without a profile.
+        abused: somebody else's share of the action by the list of what was seen in abuse, 0 where it is not told there.
+        conduct: what volume, spread, pause, sequence and credential say; None in records of earlier releases.
     """
 
     at_ms: int
     gap_ms: int
     keys: tuple[int, ...]
-    channels: tuple[Evidence | None, Evidence | None, Evidence | None, Evidence | None]
+    channels: Channels
     hour: int
     hour_count: int
     hour_total: int
@@ -123,6 +131,8 @@ class Features(NamedTuple):
     habit: int = 0
     habit_code: int = 0
     signs: epoch.Signs | None = None
+    abused: int = 0
+    conduct: conduct.Seen | None = None
 
 
 class Scores(NamedTuple):
@@ -131,9 +141,10 @@ class Scores(NamedTuple):
     Attributes:
         event: S of this event alone.
         session: W after it.
-        rate: evidence of the rate.
+        rate: evidence of the pace: rate, volume and spread.
         total: T = W + rate.
-        terms: what T is made of, the largest first: channels, hour, impact, rate, and ``session``, what W brought.
+        terms: what T is made of, the largest first: channels, hour, impact, abused, dormancy, sequence, credential;
+            rate, volume, spread; and ``session``, what W brought.
         mature: whether the baseline has enough history for a score to block.
         epoch: log-odds h that somebody else acted over the last 81 to 100 events; ``q`` with the last 21 to 40 beside.
         drift: D, how far what was learned lately is from the anchor.
@@ -167,6 +178,7 @@ class Lesson(NamedTuple):
         usual: whether the gate let it, and not the slow way back in.
         habit: number of the epoch of habits that it is in, 0 for none.
         mark: what it adds there; a lesson of the first release has none.
+        step: what it adds to the conduct; lessons of earlier releases have none.
     """
 
     at_ms: int
@@ -179,6 +191,7 @@ class Lesson(NamedTuple):
     usual: bool
     habit: int = 0
     mark: epoch.Mark | None = None
+    step: conduct.Step | None = None
 
 
 class Taught(NamedTuple):
@@ -195,50 +208,26 @@ def features(b: Baseline, action: PendingAction, at_ms: int, prior: Prior, profi
     """What baseline, prior and profile say of this action at this time (milliseconds of the append time)."""
     at = min(MAX_TIME_MS, max(at_ms, b.last_ms, 0))
     b = ripened(b, at)
-    recent = b.recent
-    seen: Mapping[int, int] = {}
-    repeats = 1
-    if recent is not None and at < recent.start_ms + MATURE_AFTER_MS:
-        seen, repeats = recent.counts, recent.events + 1
+    habits = epoch.ripened(b.habits, at)
     name = action.action.name
     known = prior.action(name)
-    habits = epoch.ripened(b.habits, at)
     habit_code = known.code if profile is None else profile.code(name, known.code)
-    context, resource = action.context, action.resource
-    code = known.code
-    container = RESOURCE << 16 | container_code(resource.type, resource.id)
-    keys = [code, container]
-    source = client = None
-    if context.source and (network := network_code(context.source)) is not None:
-        keys.append(SOURCE << 16 | network)
-        source = _evidence(b, SOURCE, network, seen, prior.sources)
-    if context.client and (family := prior.client(context.client)) is not None:
-        keys.append(CLIENT << 16 | family.code)
-        client = _evidence(b, CLIENT, family.code, seen, family.share)
+    seen, repeats = _repeats(b.recent, at)
     hour = at // 3_600_000 % 24
-    keys.append(HOUR << 16 | hour)
-    table, hours = b.tables[ACTION], b.tables[HOUR]
-    count = hours.counts.get
-    k = table.counts.get(code, 0)
-    if not k and (levels := habits.table.entries.get(habit_code)) is not None:
-        # The small table forgets first; the habits have the long memory.
-        k = min(table.total, round(COUNTS[levels[0]]))
+    keys, channels = _channels(b, action, prior, known, seen, hour)
+    did = channels[ACTION]
+    if did is not None and not did.k and habit_code in habits.table.entries:
+        channels = (_long_known(did, habits, habit_code), *channels[1:])
     gap = at - b.last_ms if b.events else 0
     counters = rate.stepped(b.counters, gap)
-    every = tuple(keys)
     return Features(
         at,
         gap,
-        every,
-        (
-            Evidence(k, table.total, table.distinct, seen.get(code, 0) + 1, known.g, known.q),
-            _evidence(b, RESOURCE, container & 0xFFFF, seen, prior.resources),
-            source,
-            client,
-        ),
+        keys,
+        channels,
         hour,
-        2 * count(hour, 0) + count((hour + 1) % 24, 0) + count((hour + 23) % 24, 0),
-        hours.total,
+        _around(b.tables[HOUR].counts, hour),
+        b.tables[HOUR].total,
         repeats,
         known.impact,
         counters,
@@ -246,11 +235,67 @@ def features(b: Baseline, action: PendingAction, at_ms: int, prior: Prior, profi
         int(b.session * exp(-gap / SESSION_TAU_MS) + 0.5),
         b.matured,
         at - b.first_seen_ms if b.events else 0,
-        landing(b, every),
+        landing(b, keys),
         0 if habits.waits else habits.number,
         habit_code,
         None if profile is None else epoch.signs(habits, habit_code, profile),
+        known.abused,
+        _seen(b, action, known, at),
     )
+
+
+def _repeats(recent: Recent | None, at: int) -> tuple[Mapping[int, int], int]:
+    """What came in the window of repeats, and how many events with this one."""
+    if recent is None or at >= recent.start_ms + MATURE_AFTER_MS:
+        return _NOTHING, 1
+    return recent.counts, recent.events + 1
+
+
+_NOTHING: Mapping[int, int] = {}
+
+
+def _channels(
+    b: Baseline, action: PendingAction, prior: Prior, known: ActionPrior, seen: Mapping[int, int], hour: int
+) -> tuple[tuple[int, ...], Channels]:
+    """The keys of the values that the event has, with its hour's, and the evidence of each channel."""
+    code, context, held = known.code, action.context, action.resource
+    container = container_code(held.type, held.id)
+    keys = [code, RESOURCE << 16 | container]
+    source = client = None
+    if context.source and (network := network_code(context.source)) is not None:
+        keys.append(SOURCE << 16 | network)
+        source = _evidence(b, SOURCE, network, seen, prior.sources)
+    if context.client and (family := prior.client(context.client)) is not None:
+        keys.append(CLIENT << 16 | family.code)
+        client = _evidence(b, CLIENT, family.code, seen, family.share)
+    keys.append(HOUR << 16 | hour)
+    table = b.tables[ACTION]
+    did = Evidence(table.counts.get(code, 0), table.total, table.distinct, seen.get(code, 0) + 1, known.g, known.q)
+    return tuple(keys), (did, _evidence(b, RESOURCE, container, seen, prior.resources), source, client)
+
+
+def _long_known(did: Evidence, habits: epoch.Habits, code: int) -> Evidence:
+    """An action that the small table has forgotten, as the habits still know it."""
+    return did._replace(k=min(did.n, round(COUNTS[habits.table.entries[code][0]])))
+
+
+def _around(hours: Mapping[int, int], hour: int) -> int:
+    """Four times the smoothed count of an hour: half its own, a quarter of each one beside it."""
+    count = hours.get
+    return 2 * count(hour, 0) + count((hour + 1) % 24, 0) + count((hour + 23) % 24, 0)
+
+
+def _seen(b: Baseline, action: PendingAction, known: ActionPrior, at: int) -> conduct.Seen:
+    context, resource = action.context, action.resource.id
+    if not context.credential_id and not context.bytes_out:
+        return conduct.seen(b.conduct, conduct.plain(resource, known.reads, known.sends), b.last_ms, at)
+    credential = fresh = 0
+    if context.credential_id:
+        credential, issued = stable_code(context.credential_id) + 1, context.credential_issued_at_ms
+        fresh = int(issued is not None and at - issued < conduct.FRESH_MS)
+    sent = conduct.kib(context.bytes_out)
+    step = conduct.Step(sent, conduct.cell(resource), known.reads, known.sends, credential, fresh)
+    return conduct.seen(b.conduct, conduct.Seen(step), b.last_ms, at)
 
 
 def _evidence(b: Baseline, channel: int, code: int, seen: Mapping[int, int], share: int) -> Evidence:
@@ -281,25 +326,23 @@ def _ratio(found: Evidence, weight: float) -> int:
 
 def score(f: Features) -> Scores:
     """The scores of one event; the same features give the same scores."""
-    action, resource, source, client = f.channels
-    terms = [("hour", _hour(f))]
-    if action is not None:
-        terms.append(("action", _ratio(action, WEIGHTS[ACTION])))
-        if f.impact and not action.k:
-            terms.append(("impact", _damped(IMPACT_POINTS[f.impact] * 1024, action.r)))
-    if resource is not None:
-        terms.append(("resource", _ratio(resource, WEIGHTS[RESOURCE])))
-    if source is not None:
-        terms.append(("source", _ratio(source, WEIGHTS[SOURCE])))
-    if client is not None:
-        terms.append(("client", _ratio(client, WEIGHTS[CLIENT])))
+    terms = _values(f)
     event = 0
     for _, value in terms:
         event += value
-    gain = event - SESSION_COST
-    session = max(0, f.session + max(SESSION_FLOOR, gain))
+    gain = max(SESSION_FLOOR, event - SESSION_COST)
     fast = _rate(f.z)
     terms.append(("rate", fast))
+    if f.conduct is not None and not conduct.silent(f.conduct):
+        # That each value is usual says nothing against what is unusual in their order, their time or their credential.
+        said, paces = conduct.evidence(f.conduct), conduct.pace(f.conduct)
+        for _, value in said:
+            event += value
+            gain += value
+        for _, value in paces:
+            fast += value
+        terms += said + paces
+    session = max(0, f.session + gain)
     terms.append(("session", f.session))
     terms.sort(key=_size, reverse=True)
     mature = f.matured >= MATURE_EVENTS and f.age_ms >= MATURE_AGE_MS
@@ -313,7 +356,32 @@ def score(f: Features) -> Scores:
     return Scores(event, session, fast, total, tuple(terms), mature, found.h, drift, found.q, found.p)
 
 
+def _values(f: Features) -> list[tuple[str, int]]:
+    """What the event's own values say: hour, channels, and what its action can do where it is new."""
+    action, resource, source, client = f.channels
+    terms = [("hour", _hour(f))]
+    if action is not None:
+        terms.append(("action", _ratio(action, WEIGHTS[ACTION])))
+        if not action.k:
+            if f.impact:
+                terms.append(("impact", _damped(IMPACT_POINTS[f.impact] * 1024, action.r)))
+            if f.abused:
+                terms.append(("abused", _abused(f.abused, action)))
+    if resource is not None:
+        terms.append(("resource", _ratio(resource, WEIGHTS[RESOURCE])))
+    if source is not None:
+        terms.append(("source", _ratio(source, WEIGHTS[SOURCE])))
+    if client is not None:
+        terms.append(("client", _ratio(client, WEIGHTS[CLIENT])))
+    return terms
+
+
 _size = itemgetter(1)
+
+
+def _abused(q: int, action: Evidence) -> int:
+    """What the list adds to somebody else's share, weighed as the action's own channel is."""
+    return _damped(min(ABUSED_MOST, max(0.0, log(q / action.q))) * WEIGHTS[ACTION] * 1024, action.r)
 
 
 def _hour(f: Features) -> int:
@@ -361,6 +429,7 @@ def lesson(f: Features, s: Scores, ce_id: str, learn: bool, usual: bool = True, 
         learn and usual,
         f.habit if (learn if habit is None else habit) else 0,
         mark,
+        None if f.conduct is None else f.conduct.step,
     )
 
 
@@ -403,6 +472,9 @@ def observe(b: Baseline, lesson: Lesson) -> Baseline:
         waiting,
         b.extra,
         epoch.observe(b.habits, mark, at, learn=habit),
+        b.conduct
+        if lesson.step is None
+        else conduct.observe(b.conduct, lesson.step, b.last_ms, at, learn=lesson.learn, usual=lesson.usual),
     )
 
 
@@ -412,7 +484,8 @@ def take_back(b: Baseline, taught: Taught) -> Baseline:
         habits = epoch.take_back(b.habits, taught.habit, taught.habit_code)
         b = b if habits is b.habits else b._replace(habits=habits)
     if taught.epoch and b.open is not None and b.open.number == taught.epoch:
-        return b._replace(open=without(b.open, taught.keys, taught.counters))
+        less = without(b.open, taught.keys, taught.counters)
+        return b._replace(open=less, conduct=conduct.spoilt(b.conduct))
     if taught.epoch and b.waiting is not None and b.waiting.number == taught.epoch:
         return b._replace(waiting=without(b.waiting, taught.keys, taught.counters))
     return b
@@ -464,6 +537,8 @@ def features_json(f: Features) -> dict[str, Any]:
         "epoch": f.epoch,
         "habit": [f.habit, f.habit_code],
         **({} if f.signs is None else {"signs": _signs_json(f.signs)}),
+        **({"abused": f.abused} if f.abused else {}),
+        **({} if f.conduct is None else {"conduct": _conduct_json(f.conduct)}),
     }
 
 
@@ -493,7 +568,28 @@ def features_from_json(d: Mapping[str, Any]) -> Features:
         habit=habit[0],
         habit_code=habit[1],
         signs=_signs_from_json(d["signs"]) if "signs" in d else None,
+        abused=d.get("abused", 0),
+        conduct=_conduct_from_json(d["conduct"]) if "conduct" in d else None,
     )
+
+
+def _conduct_json(seen: conduct.Seen) -> list[Any]:
+    """The step, then what speaks against the identity, without the parts at the end that do not."""
+    if conduct.silent(seen):
+        return [list(seen.step)]
+    parts = [list(seen.step), *(None if part is None else list(part) for part in seen[1:])]
+    while parts[-1] is None:
+        parts.pop()
+    return parts
+
+
+def _conduct_from_json(d: Sequence[Any]) -> conduct.Seen:
+    step, *parts = d
+    found = (None if part is None else make(*part) for make, part in zip(_PARTS, parts, strict=False))
+    return conduct.Seen(conduct.Step(*step), *found)
+
+
+_PARTS: tuple[Any, ...] = (conduct.Amount, conduct.Amount, conduct.Pause, conduct.Flow, conduct.Change)
 
 
 def _signs_json(s: epoch.Signs) -> list[Any]:
@@ -550,6 +646,7 @@ def lesson_json(lesson: Lesson) -> dict[str, Any]:
         "learn": lesson.learn,
         "usual": lesson.usual,
         **({} if lesson.mark is None else {"habit": [lesson.habit, *map(int, lesson.mark)]}),
+        **({} if lesson.step is None else {"step": list(lesson.step)}),
     }
 
 
@@ -564,6 +661,7 @@ def lesson_from_json(d: Mapping[str, Any]) -> Lesson:
         ce=bytes.fromhex(d["ce"]),
         learn=d["learn"],
         usual=d["usual"],
+        step=conduct.Step(*d["step"]) if "step" in d else None,
         **_habit_from_json(d),
     )
 

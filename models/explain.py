@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from math import exp
 from typing import Any, NamedTuple
 
-from models import epoch
+from models import conduct, epoch
+from models.abused import load_abused
 from models.baseline import ACTION, CLIENT, RESOURCE, SOURCE
 from models.codes import container, family, network
 from models.event import Evidence, Features, Scores, features_from_json, score
+from models.prior import READ_POINTS, SENSITIVE_POINTS
 from models.rate import UNIT
 from models.reasons import term_reason
 
@@ -53,9 +55,11 @@ def without(f: Features, term: str) -> Features:
     if term in _CHANNELS:
         one, two, three, four = (None if at == _CHANNELS[term] else found for at, found in enumerate(f.channels))
         return f._replace(channels=(one, two, three, four))
-    if term in _SILENT_SIGNS and f.signs is not None:
-        return f._replace(signs=f.signs._replace(**_SILENT_SIGNS[term]))
-    return f._replace(**_SILENT.get(term, {}))
+    if term in _SILENT_SIGNS:
+        return f if f.signs is None else f._replace(signs=f.signs._replace(**_SILENT_SIGNS[term]))
+    if term in _SILENT:
+        return f._replace(**_SILENT[term])
+    return f if f.conduct is None else f._replace(conduct=conduct.without(f.conduct, term))
 
 
 def suspicion(scores: Scores) -> int:
@@ -67,7 +71,7 @@ def suspicion(scores: Scores) -> int:
 def weights(f: Features) -> list[tuple[str, int]]:
     """The terms that raised a score and by how much it would be lower without each, the heaviest first.
 
-    Without its action an event has no impact either: that only counts for what the identity never did.
+    Without its action an event has no impact and no abuse either: they only count for what the identity never did.
     """
     scores = score(f)
     raised = [name for name, value in scores.terms if value > 0]
@@ -200,12 +204,67 @@ def _drift(f: Features, named: _Named) -> str:
     return f"what {named.who} learned lately is {f.signs.drift / SCALE:.2f} nats away from {first}, usually less than 0"
 
 
+def _abused(f: Features, named: _Named) -> str:
+    found, did = load_abused().find(named.action), f.channels[ACTION]
+    assert did is not None, "a term of the score has its evidence"
+    known = f" ({', '.join(found.techniques)})" if found is not None else ""
+    shares = f"{f.abused / 10_000:.2f}% of what somebody else does, not {did.q / 10_000:.2f}%"
+    return f"{named.action or 'this action'} is known from abuse{known}: {shares}; it is new to {named.who}"
+
+
+def _seen(f: Features) -> conduct.Seen:
+    assert f.conduct is not None, "a term of the score has its evidence"
+    return f.conduct
+
+
+def _above(found: conduct.Amount) -> str:
+    known = f"{found.windows:,} such windows" if found.windows else "nobody in particular"
+    return f"{found.z / SCALE:.1f} deviations above the usual of {known}"
+
+
+def _volume(f: Features, named: _Named) -> str:
+    found = _seen(f).volume
+    assert found is not None, "a term of the score has its evidence"
+    return f"{named.who} has sent about {found.amount:,} KiB in these ten minutes, {_above(found)}"
+
+
+def _spread(f: Features, named: _Named) -> str:
+    found = _seen(f).spread
+    assert found is not None, "a term of the score has its evidence"
+    things = f"about {conduct.things(found.amount):,.0f} different things"
+    return f"{named.who} has touched {things} in these ten minutes, {_above(found)}"
+
+
+def _dormancy(f: Features, named: _Named) -> str:
+    found = _seen(f).pause
+    assert found is not None, "a term of the score has its evidence"
+    silent = f"{found.hours / 24:,.0f} days" if found.hours >= 48 else f"{found.hours} hours"
+    return f"{named.who} had been silent for {silent}; {found.longer:,} of its {found.pauses:,} pauses were as long"
+
+
+def _sequence(f: Features, named: _Named) -> str:
+    found = _seen(f).flow
+    assert found is not None, "a term of the score has its evidence"
+    often = f"{found.after:,} of the {found.sends:,} windows in which it sent anything"
+    read = f"reading worth {found.points:,} points lately (a secret {SENSITIVE_POINTS}, other data {READ_POINTS})"
+    return f"{named.who} sends after {read}, as in {often}"
+
+
+def _credential(f: Features, named: _Named) -> str:
+    found = _seen(f).change
+    assert found is not None, "a term of the score has its evidence"
+    age = "just issued" if found.fresh else "not just issued"
+    often = f"that happened {_times(found.changes)} in {found.shown:,} windows with one"
+    return f"{named.who} comes with a credential that is new, {age}; {often}"
+
+
 _CHANNELS = {"action": ACTION, "resource": RESOURCE, "source": SOURCE, "client": CLIENT}
 _SILENT: dict[str, dict[str, Any]] = {
     "hour": {"hour_total": 0},
     "impact": {"impact": 0},
     "rate": {"z": (0, 0, 0)},
     "session": {"session": 0},
+    "abused": {"abused": 0},
 }
 # Nothing was compared, so that the score of what was done lately is not ready; a drift of one who just began.
 _SILENT_SIGNS: dict[str, dict[str, Any]] = {
@@ -223,4 +282,10 @@ _SENTENCES: dict[str, Callable[[Features, _Named], str]] = {
     "session": _session,
     "epoch": _lately,
     "drift": _drift,
+    "abused": _abused,
+    "volume": _volume,
+    "spread": _spread,
+    "dormancy": _dormancy,
+    "sequence": _sequence,
+    "credential": _credential,
 }

@@ -4,7 +4,8 @@ Always: ``at_ms`` (the state's clock), ``point`` (its obligations, fallbacks and
 Where it holds: ``registered``, ``owner``, ``group``, ``credential_issued_at_ms``, ``first_seen_ms``, ``offboarded``,
 ``frozen``, ``switch``, ``observe``, ``grant`` (the one that fits), ``grants`` and ``holds`` (how many live),
 ``repeated``, ``key_spent``, ``key_reused``, ``held`` (the hold that this ask repeats), ``no_room`` (its hold does not
-fit), ``answer`` (the control that answers a hold, and what the hold says). ``failed_rules`` is told, and not used.
+fit), ``answer`` (the control that answers a hold, and what the hold says). Told, and not used: ``failed_rules``, and
+``baseline_shift`` where nothing was usual for an hour, so that this is learned all the same.
 """
 
 from __future__ import annotations

@@ -48,6 +48,22 @@ _TERMS = {
     "session": reason("unusual-session", "Several recent actions of this identity were unusual."),
     "epoch": reason("unusual-lately", "What this identity did lately looks as if somebody else did it."),
     "drift": reason("unusual-drift", "What this identity does has slowly become something else than it used to be."),
+    "abused": reason(
+        "seen-in-abuse",
+        "Actions of this kind are known from stolen identities, and this identity does not do them.",
+        "T1078",
+    ),
+    "volume": reason("unusual-volume", "This identity sends much more data than it usually does.", "T1048"),
+    "spread": reason("unusual-spread", "This identity touches many more different things than it usually does."),
+    "dormancy": reason("dormant-identity", "This identity had been silent for unusually long before this.", "T1078"),
+    "sequence": reason(
+        "read-then-send",
+        "Much was read shortly before this sends something out, which this identity rarely does.",
+        "T1020",
+    ),
+    "credential": reason(
+        "new-credential", "This identity comes with a credential that it was not seen with before.", "T1550"
+    ),
 }
 
 _AGENT_TERMS = {

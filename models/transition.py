@@ -117,6 +117,8 @@ def decide(state: State, ask: Ask, world: World) -> Ruling:
     if "repeated" not in used:
         usual = judged.severity <= SLOW and scores.total < world.pack.learn_below
         learn = usual or (_happens(judged) and readmitted(state.baseline, seen))
+        if learn and not usual:
+            used["baseline_shift"] = True
         # What the epoch score guides may still be a habit: its own gate says so when the epoch closes.
         habit = learn or (_happens(judged) and scores.total < world.pack.learn_below)
         note = lesson(seen, scores, ask.ce_id, learn, usual, habit)

@@ -188,6 +188,7 @@ def baseline_json(learned: Baseline) -> Json:
         "waiting": waiting,
         "not_learned": learned.refused,
         "skipped": learned.skipped,
+        "baseline_shifts": learned.habits.notices,
         "session_score": learned.session / SCALE,
         "distinct": {name: _distinct(learned, at) for at, name in enumerate(CHANNELS)},
         "bytes": len(baseline.encode(learned)),
@@ -222,6 +223,7 @@ def decision_json(entry: AuditEntry) -> Json:
         "resource": ":".join((action.get("resource") or {}).get(part, "") for part in ("type", "id")),
         "total": ((body.get("scores") or {}).get("total") or 0) / SCALE,
         "reasons": [reason["code"] for reason in decision.get("reasons", [])],
+        "baseline_shift": "baseline_shift" in (body.get("facts") or {}),
         "why": [each["text"] for each in why(body, most=1)],
     }
 

@@ -136,14 +136,16 @@ class Story:
             given["grant"] = {"expires_at_ms": self.at_ms + 3_600_000, **given["grant"]}
         self.state = settle(self.state, control_effects(self.state, CONTROL.validate_python(given), self.at_ms))
 
-    def _history(self, action: str, times: int, every_ms: int) -> None:
-        """Lets the identity do one thing many times, permitted, so that it matures."""
-        for _ in range(times):
+    def _history(
+        self, action: str, times: int, every_ms: int, things: int = 1, context: dict[str, Any] | None = None
+    ) -> None:
+        """Lets the identity do one thing many times, to so many things in turn, permitted, so that it matures."""
+        for time in range(times):
             self.number += 1
             self.at_ms += every_ms
-            ruling = decide(
-                self.state, ask(action, at_ms=self.at_ms, n=self.number), World(pack(), None, prior(), None, False)
-            )
+            thing = {"type": "host", "id": f"a/{time % things}" if things > 1 else "a"}
+            asked = ask(action, at_ms=self.at_ms, n=self.number, resource=thing, **(context or {}))
+            ruling = decide(self.state, asked, World(pack(), None, prior(), None, False))
             assert ruling.decision["verdict"] == "permit"
             self.state = settle(self.state, ruling.effects)
 

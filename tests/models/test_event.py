@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from models import codes, epoch, event, rate, tables
+from models import codes, conduct, epoch, event, rate, tables
 from models.baseline import EMPTY, MATURE_AFTER_MS, MAX_SESSION, MAX_TIME_MS, Baseline, decode, encode
 from models.event import (
     MATURE_AGE_MS,
@@ -109,6 +109,26 @@ SIGNS = st.builds(
     tails=st.just(()) | st.tuples(*[st.integers(0, 1_024)] * BINS),
     peers=st.tuples(COUNT, COUNT),
 )
+SMALL = st.integers(0, 255)
+Z_OVER = st.integers(0, 64 * 1024)
+AMOUNT = st.builds(conduct.Amount, st.integers(1, conduct.CELLS), st.integers(0, 60), Z_OVER)
+SEEN = st.builds(
+    conduct.Seen,
+    step=st.builds(
+        conduct.Step,
+        st.integers(0, conduct.MAX_KIB),
+        st.integers(0, 23),
+        st.integers(0, 4),
+        st.integers(0, 1),
+        CODE,
+        SMALL,
+    ),
+    volume=st.none() | st.builds(conduct.Amount, st.integers(1, conduct.MAX_KIB), st.integers(0, 60), Z_OVER),
+    spread=st.none() | AMOUNT,
+    pause=st.none() | st.builds(lambda h, n, m: conduct.Pause(h, n, n + m), st.integers(8, 10**6), SMALL, SMALL),
+    flow=st.none() | st.builds(lambda p, n, m: conduct.Flow(p, n, n + m), st.integers(4, 255), SMALL, SMALL),
+    change=st.none() | st.builds(lambda n, m, fresh: conduct.Change(n + m, n, fresh), SMALL, SMALL, st.integers(0, 1)),
+)
 FEATURES = st.builds(
     Features,
     at_ms=st.integers(0, MAX_TIME_MS),
@@ -129,6 +149,8 @@ FEATURES = st.builds(
     habit=st.integers(0, (1 << 32) - 1),
     habit_code=CODE,
     signs=st.none() | SIGNS,
+    abused=st.just(0) | st.integers(1, 1_000_000),
+    conduct=st.none() | SEEN,
 )
 TEXT = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f", exclude_categories=["Cs"]), max_size=128)
 
@@ -139,8 +161,9 @@ def test_scores_are_bounded_whole_and_the_same_each_time(f: Features) -> None:
     assert s == score(copy.deepcopy(f))
     assert all(type(value) is int for _, value in s.terms)
     assert s.event is not None
-    assert -5 * 1024 <= s.event <= 40 * 1024
-    assert 0 <= s.rate < GUIDE
+    assert -5 * 1024 <= s.event <= 52 * 1024
+    assert 0 <= dict(s.terms)["rate"] < GUIDE
+    assert 0 <= s.rate < BLOCK
     assert 0 <= s.session <= MAX_SESSION + s.event + 5 * 1024
     assert s.total == s.session + s.rate
     assert [value for _, value in s.terms] == sorted((value for _, value in s.terms), reverse=True)
@@ -158,9 +181,12 @@ def test_scores_are_bounded_whole_and_the_same_each_time(f: Features) -> None:
 def test_the_terms_add_up_to_what_they_explain(f: Features) -> None:
     s = score(f)
     terms = dict(s.terms)
-    assert s.event == sum(value for name, value in terms.items() if name not in {"rate", "session"})
-    assert s.session == max(0, terms["session"] + max(s.event - SESSION_COST, SESSION_FLOOR))
-    assert s.rate == terms["rate"]
+    paces = {"rate", "volume", "spread"}
+    assert s.event == sum(value for name, value in terms.items() if name not in {*paces, "session"})
+    conducted = sum(terms.get(name, 0) for name in ("dormancy", "sequence", "credential"))
+    gain = max(s.event - conducted - SESSION_COST, SESSION_FLOOR) + conducted
+    assert s.session == max(0, terms["session"] + gain)
+    assert s.rate == sum(terms.get(name, 0) for name in paces)
 
 
 @given(FEATURES, st.integers(0, 3), st.integers(0, 65_535))
@@ -196,9 +222,13 @@ def test_taking_the_top_term_away_lowers_the_total(f: Features) -> None:
 
 def _without(f: Features, term: str) -> Features:
     channels = list(f.channels)
+    if term in {"volume", "spread", "dormancy", "sequence", "credential"}:
+        assert f.conduct is not None
+        return f._replace(conduct=conduct.without(f.conduct, term))
     blanks: dict[str, Callable[[], Features]] = {
         "hour": lambda: f._replace(hour_total=0),
         "impact": lambda: f._replace(impact=0),
+        "abused": lambda: f._replace(abused=0),
         "rate": lambda: f._replace(z=(0, 0, 0)),
         "session": lambda: f._replace(session=0),
     }
@@ -212,7 +242,19 @@ def _without(f: Features, term: str) -> Features:
 @given(FEATURES)
 def test_features_pass_through_json_exactly(f: Features) -> None:
     assert features_from_json(json.loads(json.dumps(features_json(f)))) == f
-    assert len(json.dumps(features_json(f), separators=(",", ":"))) <= 900
+    assert len(json.dumps(features_json(f), separators=(",", ":"))) <= 1_000
+
+
+@given(FEATURES)
+def test_features_of_the_release_before_are_read_and_score_as_they_did(f: Features) -> None:
+    told = features_json(f._replace(abused=0, conduct=None))
+    assert not {"abused", "conduct"} & set(told)
+    assert features_from_json(told) == f._replace(abused=0, conduct=None)
+
+
+@given(FEATURES, st.integers(1, 1_000_000))
+def test_an_action_that_is_abused_more_never_scores_lower(f: Features, more: int) -> None:
+    assert score(f._replace(abused=min(1_000_000, f.abused + more))).total >= score(f).total
 
 
 @given(FEATURES, TEXT, st.booleans())
@@ -228,6 +270,9 @@ def test_lessons_and_receipts_pass_through_storage_exactly(f: Features, ce_id: s
     assert found.habit == note.habit
     assert not found.habit or found.habit_code == f.habit_code
     assert note.session <= MAX_SESSION
+    before = lesson_json(note._replace(step=None))
+    assert "step" not in before
+    assert lesson_from_json(before).step is None
 
 
 @pytest.mark.parametrize("raw", [b"", b"x" * 28, b"x" * 29, b"\xff" * 64])
@@ -385,6 +430,6 @@ def test_scores_as_json_keep_not_ready_apart_from_zero() -> None:
     assert json.loads(json.dumps(told)) == told
 
 
-@pytest.mark.parametrize("module", [codes, event, rate, tables])
+@pytest.mark.parametrize("module", [codes, conduct, event, rate, tables])
 def test_the_examples_in_the_documentation_hold(module: ModuleType) -> None:
     assert doctest.testmod(module).failed == 0

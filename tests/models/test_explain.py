@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models import conduct
 from models.epoch import ANCHOR_EPOCHS, WHOLE_WINDOW, Signs
 from models.event import Evidence, Features, features_json, score
 from models.explain import explained, in_words, suspicion, weights, without
@@ -45,8 +46,19 @@ signs = st.builds(
     tails=st.just(()) | st.tuples(*[st.integers(0, 1_024)] * BINS),
     peers=st.tuples(st.integers(0, 41), st.integers(0, 41)),
 )
+few = st.integers(0, 255)
+amount = st.builds(conduct.Amount, st.integers(1, 24), st.integers(0, 60), st.integers(2_048, 20_000))
+conducts = st.builds(
+    conduct.Seen,
+    step=st.just(conduct.Step(0, 0, 0, 0, 0, 0)),
+    volume=st.none() | amount,
+    spread=st.none() | amount,
+    pause=st.none() | st.builds(lambda h, n, m: conduct.Pause(h, n, n + m), st.integers(8, 9_999), few, few),
+    flow=st.none() | st.builds(lambda p, n, m: conduct.Flow(p, n, n + m), st.integers(4, 255), few, few),
+    change=st.none() | st.builds(lambda n, m, fresh: conduct.Change(n + m, n, fresh), few, few, st.integers(0, 1)),
+)
 events = st.builds(
-    lambda channels, hour, total, impact, z, session, matured, lately: Features(
+    lambda channels, hour, total, impact, z, session, matured, abused, seen, lately: Features(
         at_ms=START_MS,
         gap_ms=1_000,
         keys=(),
@@ -62,6 +74,8 @@ events = st.builds(
         matured=matured,
         age_ms=4_000_000,
         epoch=1,
+        abused=abused,
+        conduct=seen,
         signs=lately,
     ),
     st.tuples(evidence, maybe, maybe, maybe),
@@ -71,6 +85,8 @@ events = st.builds(
     st.tuples(*[st.integers(-8_000, 8_000)] * 3),
     st.integers(0, 40_000),
     st.integers(0, 100),
+    st.integers(0, 60_000),
+    st.none() | conducts,
     st.none() | signs,
 )
 
@@ -217,6 +233,42 @@ def test_rate_and_what_came_before_are_told_with_their_numbers() -> None:
     texts = [each.text for each in told]
     assert "ci acted about 90 times in 10 minutes, 5.0 deviations above what is usual" in texts
     assert "what ci did just before left 4.0, which fades within half an hour" in texts
+
+
+def test_what_an_identitys_conduct_says_is_told_with_its_numbers() -> None:
+    seen = conduct.Seen(
+        conduct.Step(5, 0, 0, 1, 7, 0),
+        conduct.Amount(300_000, 60, 5 * 1_024),
+        conduct.Amount(24, 0, 3 * 1_024),
+        conduct.Pause(40 * 24, 0, 12),
+        conduct.Flow(12, 1, 60),
+        conduct.Change(200, 1, 0),
+    )
+    did = Evidence(0, 1_412, 3, 1, 300, 4_240)
+    f = Features(
+        *(START_MS, 1, (), (did, None, None, None), 3, 0, 0, 1, 0, (1, 1, 1), (0, 0, 0), 0, 99, 4_000_000, 1),
+        abused=12_240,
+        conduct=seen,
+    )
+    told = {each.term: each.text for each in explained(record(1) | {"features": features_json(f)}, most=9)}
+    assert told["volume"] == (
+        "ci has sent about 300,000 KiB in these ten minutes, 5.0 deviations above the usual of 60 such windows"
+    )
+    assert told["spread"] == (
+        "ci has touched about 100 different things in these ten minutes, "
+        "3.0 deviations above the usual of nobody in particular"
+    )
+    assert told["dormancy"] == "ci had been silent for 40 days; 0 of its 12 pauses were as long"
+    assert told["sequence"] == (
+        "ci sends after reading worth 12 points lately (a secret 4, other data 1), "
+        "as in 1 of the 60 windows in which it sent anything"
+    )
+    assert told["credential"] == (
+        "ci comes with a credential that is new, not just issued; that happened once in 200 windows with one"
+    )
+    assert told["abused"] == (
+        "iam.key.create is known from abuse: 1.22% of what somebody else does, not 0.42%; it is new to ci"
+    )
 
 
 @pytest.mark.parametrize("missing", ["features", "action"])

@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import prior as module
+from models.abused import load_abused
 from models.codes import KNOWN
 from models.prior import InvalidPrior, load_prior, parse_prior
 
 PRIOR = load_prior()
+ABUSED = load_abused()
 SOURCE = Path(module.__file__).with_name("prior.yaml").read_text(encoding="utf-8")
 RULES = yaml.safe_load(SOURCE)["rules"]
 KNOWN_NAMES = [name for rule in RULES for name in rule["names"] if "*" not in name]
@@ -84,8 +86,8 @@ def test_what_is_often_abused_is_likelier_from_somebody_else() -> None:
 
 
 def test_the_same_source_gives_the_same_hash_and_another_one_another() -> None:
-    assert parse_prior(SOURCE).hash == PRIOR.hash
-    assert parse_prior(SOURCE.replace("abuse_share: 200", "abuse_share: 201")).hash != PRIOR.hash
+    assert parse_prior(SOURCE, ABUSED).hash == PRIOR.hash
+    assert parse_prior(SOURCE.replace("abuse_share: 200", "abuse_share: 201"), ABUSED).hash != PRIOR.hash
     assert load_prior() is PRIOR
 
 
@@ -110,4 +112,4 @@ def test_client_families_are_known_whatever_their_version() -> None:
 )
 def test_a_wrong_prior_is_refused_by_the_field_that_is_wrong(wrong: str, told: str) -> None:
     with pytest.raises(InvalidPrior, match=told):
-        parse_prior(wrong)
+        parse_prior(wrong, ABUSED)

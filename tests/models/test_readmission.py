@@ -8,8 +8,12 @@ import pytest
 
 from models.baseline import EMPTY, Baseline
 from models.event import features, lesson, observe, readmitted, score
+from models.policy import compile_pack
 from models.prior import load_prior
+from models.transition import NEW, decide, redecide, settle
+from stayhand import canonical
 from stayhand.wire import pending_action
+from tests.models.asks import ask, audit, world
 
 PRIOR = load_prior()
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
@@ -64,3 +68,25 @@ def test_only_a_usual_event_closes_the_way_again(usual: bool) -> None:
     b = observe(b, lesson(seen, score(seen), "e1", learn=True, usual=usual))
     later = features(b, action("s3:GetObject"), START_MS + HOUR_MS + 5 * MINUTE_MS, PRIOR)
     assert readmitted(b, later) is not usual
+
+
+def test_the_way_back_in_gives_notice_in_the_facts_and_changes_no_decision() -> None:
+    """A pack that calls nothing usual refuses all of it, as a lasting change does to any pack."""
+    pack = compile_pack("""
+name: wary
+version: "1"
+rules:
+  - {id: all, actions: ["*"], verdict: guide, obligations: {message: M.}, reason: {code: all, message: Look.}}
+""")
+    state, noticed = NEW, list[int]()
+    for number in range(90):
+        given = ask("s3:GetObject", at_ms=START_MS + number * MINUTE_MS, n=number)
+        ruling = decide(state, given, world(pack))
+        state = settle(state, ruling.effects)
+        assert ruling.decision["verdict"] == "guide"
+        assert redecide(audit(ruling, given), pack) == canonical.canonical(ruling.decision)
+        if "baseline_shift" in ruling.facts:
+            assert ruling.facts["baseline_shift"] is True
+            noticed.append(number)
+    assert noticed == list(range(60, 90))
+    assert state.baseline.refused == 60

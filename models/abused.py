@@ -1,0 +1,99 @@
+"""The list of actions that were seen in abuse, read once from ``abused.yaml``."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Share = Literal["often", "seen", "scouting"]
+_Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, min_length=1)]
+_Technique = Annotated[str, Field(pattern=r"^T[0-9]{4}(\.[0-9]{3})?$")]
+
+
+class InvalidAbused(ValueError):
+    """The list breaks its shape; the message names the field and what was expected."""
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class _Entry(_Document):
+    names: _Names
+    share: Share
+    techniques: Annotated[tuple[_Technique, ...], Field(strict=False, min_length=1)]
+    references: _Names
+
+
+class _Source(_Document):
+    version: Annotated[str, Field(min_length=1)]
+    shares: dict[Share, Annotated[int, Field(ge=1, le=1_000_000)]]
+    sources: dict[str, Annotated[str, Field(pattern=r"^https://")]]
+    actions: Annotated[tuple[_Entry, ...], Field(strict=False, min_length=1)]
+
+
+class Abuse(NamedTuple):
+    """What the list says of an action: its share of an intruder's actions in parts in a million, and the techniques."""
+
+    share: int
+    techniques: tuple[str, ...]
+
+
+class Abused:
+    """The list as a look-up.
+
+    Attributes:
+        version: as its source says.
+        source: its content as plain JSON, for the hash of what it is part of.
+    """
+
+    __slots__ = ("_entries", "source", "version")
+
+    def __init__(self, source: _Source) -> None:
+        self.version = source.version
+        self.source: dict[str, Any] = source.model_dump(mode="json")
+        self._entries = tuple(
+            (pattern(entry.names), Abuse(source.shares[entry.share], entry.techniques)) for entry in source.actions
+        )
+
+    def find(self, name: str) -> Abuse | None:
+        """What the list says of the action of this name: the first entry that matches; None where none does."""
+        return next((abuse for names, abuse in self._entries if names.fullmatch(name)), None)
+
+
+def pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    """One pattern for names in which ``*`` stands for any text."""
+    alternatives = "|".join(".*".join(re.escape(part) for part in name.split("*")) for name in names)
+    return re.compile(alternatives, re.DOTALL)
+
+
+def parse_abused(text: str) -> Abused:
+    """Read a list from YAML.
+
+    Raises:
+        InvalidAbused: naming the field and what was expected.
+    """
+    try:
+        source = _Source.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise InvalidAbused(f"abused: expected YAML: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidAbused(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+    cited = {key for entry in source.actions for key in entry.references}
+    if unknown := cited - set(source.sources):
+        raise InvalidAbused(f"references: expected keys of sources, not {min(unknown)}")
+    if absent := {entry.share for entry in source.actions} - set(source.shares):
+        raise InvalidAbused(f"shares: expected one for {min(absent)}")
+    return Abused(source)
+
+
+@cache
+def load_abused() -> Abused:
+    """The list that ships with this release; its file is read once in a process."""
+    return parse_abused(Path(__file__).with_name("abused.yaml").read_text(encoding="utf-8"))
