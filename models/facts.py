@@ -209,7 +209,7 @@ def with_key(facts: Facts, digest: str) -> Facts:
 
 def reviewed_as(facts: Facts, decision_id: str) -> Reviewed | None:
     """What was said of this decision, as far as it is remembered."""
-    return next((known for known in facts.reviews if known.decision == decision_id[:16]), None)
+    return next((known for known in facts.reviews if known.decision == decision_id[-16:]), None)
 
 
 def with_review(facts: Facts, said: Reviewed) -> Facts:

@@ -83,7 +83,7 @@ def reviewed(b: Baseline, facts: Facts, review: Review, at_ms: int) -> tuple[Bas
     else:
         b, number = _bad(b, review, known, at_ms), 0
         facts = facts.model_copy(update={"called_bad_ms": at_ms})
-    said = Reviewed(review.lesson.at_ms, review.decision_id[:16], review.said == "fine", number)
+    said = Reviewed(review.lesson.at_ms, review.decision_id[-16:], review.said == "fine", number)
     return b, with_review(pruned(facts, at_ms), said)
 
 

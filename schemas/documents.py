@@ -259,7 +259,7 @@ class Frozen(Document):
 
 
 class Reviewed(NamedTuple):
-    """A decision that a person reviewed: its time, the first 16 digits of its id, and the answer.
+    """A decision that a person reviewed: its time, the last 16 digits of its id, and the answer.
 
     ``epoch`` is where it waits, or waited, to be learned because of that; 0 where the answer taught nothing.
     """
