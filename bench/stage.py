@@ -16,8 +16,9 @@ from bench.errors import BenchFailed
 from streams import topics
 from streams.commands._session import Session
 from streams.local.child import Child
-from streams.local.ground import DEFAULT_POLICY, Ground, lay, remove, replay_point
+from streams.local.ground import Ground, lay, remove, replay_point
 from streams.local.scorer import ScorerProcess
+from streams.shipped import DEFAULT_PACK
 
 TIMEOUT_S = 15.0
 
@@ -72,7 +73,7 @@ def staged(bootstrap: str, partitions: int) -> Iterator[Stage]:
     session = Session({"bootstrap.servers": bootstrap}, f"bench-{uuid.uuid4().hex[:8]}", by="bench")
     with tempfile.TemporaryDirectory(prefix="stayhand-bench-") as name:
         folder = Path(name)
-        ground = lay(session, replay_point(session, "bench"), DEFAULT_POLICY, folder, partitions)
+        ground = lay(session, replay_point(session, "bench"), DEFAULT_PACK, folder, partitions)
         try:
             yield Stage(ground, folder)
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.baseline import EMPTY, Baseline
 from models.effects import Effect
@@ -11,7 +11,7 @@ from models.event import Features, Scores
 from models.facts import NO_FACTS
 from models.policy import CompiledPack
 from models.prior import Prior
-from models.profiles import Profile
+from models.profiles import NO_PROFILES, Profiles
 from schemas.documents import EnforcementPoint, Facts, KillSwitch
 from stayhand.wire import PendingAction
 
@@ -27,8 +27,7 @@ class State:
 NEW = State(EMPTY, NO_FACTS)
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One pending action with what its record said; ``at_ms`` is the append time."""
 
     identity: str
@@ -49,7 +48,8 @@ class Ask:
 class World:
     """What holds for everybody, narrowed to one ask: packs, prior, the switch and observe mode that apply to it.
 
-    Without a profile the epoch score and the drift are not ready.
+    Which of the ``profiles`` an ask is compared with follows from the identity and its group; without one the epoch
+    score and the drift are not ready.
     """
 
     pack: CompiledPack
@@ -57,11 +57,10 @@ class World:
     prior: Prior
     switch: KillSwitch | None
     observe: bool
-    profile: Profile | None = None
+    profiles: Profiles = NO_PROFILES
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(NamedTuple):
     """What was decided, why, and what follows from it.
 
     Attributes:
@@ -71,6 +70,8 @@ class Ruling:
         effects: for `settle`, in order.
         taught: what the receipt carries, None where nothing was learned.
         waits: the answer must wait for the commit that contains the effects.
+        profile: hash of the profile that the features compare with; empty where there was none, or where a hold is
+            answered, whose features are those of its ask.
     """
 
     features: Features
@@ -81,3 +82,4 @@ class Ruling:
     effects: list[Effect]
     taught: bytes | None
     waits: bool
+    profile: str = ""

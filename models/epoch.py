@@ -8,7 +8,8 @@ minutes after the epoch's first event at the earliest; a long run of refused epo
 is learned all the same. Drift compares what was learned with a frozen anchor, which slow poisoning cannot move.
 
 Between two closes each event has a score of its own, over the last 81 to 100 events (``h``) and the last 21 to 40 of
-them beside it (``q``). All that lasts is integers; reals are in 1/1024. Nothing here reads a clock.
+them beside it (``q``). An event that had no profile is learned and stands in none of these windows: what was not
+compared is no evidence either way. All that lasts is integers; reals are in 1/1024. Nothing here reads a clock.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import lru_cache
 from math import exp, log, sqrt
 from typing import Final, NamedTuple
 
-from models.profiles import BILLION, BINS, LOWEST_BIN, MILLION, Profile
+from models.profiles import BILLION, LOWEST_BIN, MILLION, Profile
 from models.sketch import (
     ANCHORS,
     COUNTS,
@@ -31,6 +32,7 @@ from models.sketch import (
     merged,
     missed,
 )
+from schemas.profiles import BINS
 
 EPOCH_EVENTS = 100
 SUB_EVENTS = 20
@@ -43,6 +45,8 @@ CLIP = 6.0
 COMMON_BIGRAM = 200_000
 # The filter: how a suspicion lasts, how one begins, and how much one epoch may say.
 STAYS, BEGINS, SAYS, SAYS_MOST = 0.5, 0.01, 1.5, 8.0
+# From so many events on a window says all that it may, and its scores are ready.
+WHOLE_WINDOW = 60
 LEARN_BELOW_SCORE, LEARN_BELOW = 512, -3 * 1024
 # Short windows, beside the long one.
 SHORT_RATIO, SHORT_ABSENCE, SHORT_COST, SHORT_PART, SHORT_MOST = 0.80, 1.41, 0.11, 0.5, 6.0
@@ -151,7 +155,8 @@ class Signs(NamedTuple):
         usual: the mass of the table, of which ``met`` is this value's where it is the first of it.
         windows: long, middle, short: value, weight, met and events before this one.
         before: ``h`` where the long window starts; ``drift`` D.
-        tails: by bin of ``h`` how often the identity and the others scored as high, in 1/1024.
+        tails: by bin of ``h`` how often the identity and the others scored as high, in 1/1024; empty if not known.
+        peers: how many others ever did this, of how many.
     """
 
     levels: Levels
@@ -165,6 +170,7 @@ class Signs(NamedTuple):
     before: int
     drift: int
     tails: tuple[int, ...]
+    peers: tuple[int, int] = (0, 0)
 
 
 class Mark(NamedTuple):
@@ -181,11 +187,11 @@ class Mark(NamedTuple):
 
 
 class EpochScores(NamedTuple):
-    """Scores in 1/1024: ``h``, ``q``, the calibrated ``p`` of ``h``, and the drift."""
+    """Scores in 1/1024: ``h``, ``q``, the calibrated ``p`` of ``h`` (None if not known), and the drift."""
 
     h: int
     q: int
-    p: int
+    p: int | None
     drift: int
 
 
@@ -204,7 +210,7 @@ def signs(habits: Habits, code: int, profile: Profile) -> Signs:
         # What comes after a full epoch that waits is not counted: it weighs as this value did on average in that epoch,
         # and takes the place of what is usual among so many, so that nothing seems to be missing.
         r, met = 1 + r // 4, round(usual / EPOCH_EVENTS)
-    share, presence = profile.value(code)
+    share, presence, peers = profile.value(code)
     follows = profile.follows(last, code, share)
     subs = habits.subs
     return Signs(
@@ -219,7 +225,13 @@ def signs(habits: Habits, code: int, profile: Profile) -> Signs:
         subs[0].h if len(subs) == SUBS else _CALM,
         habits.drift,
         tails(habits.histogram, profile.rarer),
+        (peers, profile.identities),
     )
+
+
+def ready(s: Signs) -> bool:
+    """Whether ``h`` and ``q`` say something: an epoch was learned, and so many events were compared with others'."""
+    return s.totals[0] > 0 and s.windows[0][3] + 1 >= WHOLE_WINDOW
 
 
 def _windows(subs: tuple[Sub, ...], open_sub: Sub) -> tuple[Sums, Sums, Sums]:
@@ -244,7 +256,9 @@ def _bit(before: int, code: int) -> int:
 
 @lru_cache(maxsize=8_192)
 def tails(histogram: tuple[int, ...], rarer: tuple[int, ...]) -> tuple[int, ...]:
-    """By bin ``p = (1 + own at least as high + 100 * others' share) / (101 + own)`` in 1/1024."""
+    """By bin ``p = (1 + own at least as high + 100 * others' share) / (101 + own)`` in 1/1024; none without others."""
+    if not rarer:
+        return ()
     found, above, total = [0] * BINS, 0, sum(histogram)
     for at in range(BINS - 1, -1, -1):
         above += histogram[at]
@@ -285,11 +299,11 @@ def _judged(s: Signs, code: int) -> tuple[EpochScores, Mark]:
     young = credit(epochs)
     long, middle, short = s.windows
     score = _window_score(long, value, weight, s.met, s.usual) - young
-    h = _filtered(s.before, score, (long[3] + 1) / 60)
+    h = _filtered(s.before, score, (long[3] + 1) / WHOLE_WINDOW)
     near = (short[0] + value) / (short[1] + weight + 3 * 1024)
     extra = SHORT_RATIO * near + SHORT_ABSENCE * _absence(s.usual, short[2] + s.met, short[3] + 1) - SHORT_COST - young
     q = h + round(SHORT_PART * max(-SHORT_MOST, min(SHORT_MOST, extra)) * 1024)
-    p = s.tails[min(BINS - 1, max(0, (h >> 10) - LOWEST_BIN))]
+    p = s.tails[min(BINS - 1, max(0, (h >> 10) - LOWEST_BIN))] if s.tails else None
     alarmed = (
         epochs >= OLD_EPOCHS and (_window_score(middle, value, weight, s.met, s.usual) - young) * 1024 > MIDDLE_MOST
     )
@@ -318,7 +332,7 @@ def _filtered(before: int, score: float, part: float) -> int:
 
 # The last answer: the scores of an event are asked for first, and then what it adds.
 _JUDGED: Final[list[tuple[Signs | None, int, tuple[EpochScores, Mark]]]] = [
-    (None, 0, (EpochScores(0, 0, 0, 0), Mark(0, 0, 0, 0, 0, 0, rare=False, alarmed=False)))
+    (None, 0, (EpochScores(0, 0, None, 0), Mark(0, 0, 0, 0, 0, 0, rare=False, alarmed=False)))
 ]
 
 
@@ -385,6 +399,8 @@ def observe(habits: Habits, mark: Mark, at_ms: int, *, learn: bool) -> Habits:
 
 
 def _next_sub(habits: Habits, mark: Mark) -> tuple[tuple[Sub, ...], Sub]:
+    if not mark.weight:
+        return habits.subs, habits.sub
     value, weight, met, events, _ = habits.sub
     sub = Sub(value + mark.value, weight + mark.weight, met + mark.met, events + 1, mark.h)
     if sub.events < SUB_EVENTS:

@@ -16,6 +16,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from models import bar, epoch, rate
+from models.agent import weights_version
 from models.baseline import (
     ACTION,
     CLIENT,
@@ -43,7 +44,7 @@ from models.profiles import Profile
 from models.sketch import COUNTS
 from stayhand.wire import PendingAction
 
-MODEL_VERSION = "epoch-1"
+MODEL_VERSION = f"epoch-2+agent-{weights_version()}"
 
 THETA = 5.0
 DISCOUNT = 0.5
@@ -136,7 +137,8 @@ class Scores(NamedTuple):
         mature: whether the baseline has enough history for a score to block.
         epoch: log-odds h that somebody else acted over the last 81 to 100 events; ``q`` with the last 21 to 40 beside.
         drift: D, how far what was learned lately is from the anchor.
-        p: how often a score like h is met, calibrated on the identity's and the others' accepted epochs.
+        p: how often a score like h is met, calibrated on the identity's and the others' accepted epochs; not ready
+            either while the profile has too few of those.
     """
 
     event: int | None
@@ -304,10 +306,12 @@ def score(f: Features) -> Scores:
     terms.sort(key=_size, reverse=True)
     mature = f.matured >= MATURE_EVENTS and f.age_ms >= MATURE_AGE_MS
     total = session + fast
-    if f.signs is None or not f.signs.totals[0]:
+    if f.signs is None:
         return Scores(event, session, fast, total, tuple(terms), mature)
+    drift = f.signs.drift if f.signs.totals[3] == epoch.ANCHOR_EPOCHS else None
+    if not epoch.ready(f.signs):
+        return Scores(event, session, fast, total, tuple(terms), mature, None, drift)
     found = epoch.judge(f.signs, f.habit_code)[0]
-    drift = found.drift if f.signs.totals[3] == epoch.ANCHOR_EPOCHS else None
     return Scores(event, session, fast, total, tuple(terms), mature, found.h, drift, found.q, found.p)
 
 
@@ -499,16 +503,16 @@ def features_from_json(d: Mapping[str, Any]) -> Features:
 def _signs_json(s: epoch.Signs) -> list[Any]:
     return [
         list(s.levels), s.r, list(s.totals), list(s.others), int(s.new), s.usual, s.met,
-        [list(window) for window in s.windows], s.before, s.drift, list(s.tails),
+        [list(window) for window in s.windows], s.before, s.drift, list(s.tails), list(s.peers),
     ]  # fmt: skip
 
 
 def _signs_from_json(d: Sequence[Any]) -> epoch.Signs:
-    levels, r, totals, others, new, usual, met, windows, before, drift, tails = d
+    levels, r, totals, others, new, usual, met, windows, before, drift, tails, (did, of) = d
     long, middle, short = (_four(window) for window in windows)
     return epoch.Signs(
         _three(levels), r, _four(totals), _three(others), bool(new), usual, met, (long, middle, short), before, drift,
-        tuple(tails),
+        tuple(tails), (did, of),
     )  # fmt: skip
 
 

@@ -1,30 +1,41 @@
 """Explanations for those on call: what raised a score, as sentences with the numbers behind them.
 
-A reason is counterfactual: its weight is how much lower the total would be without it, so what is told did matter. The
-asker's own reasons (`models.reasons`) have no numbers; these are made from the audit record, for operators alone.
+A reason is counterfactual: its weight is how much lower the scores would be without it, so what is told did matter. A
+policy looks at three quantities: the total, the log-odds that somebody else acted lately (from `QUIET` up, which is as
+good as nothing), and the drift (from 0 up); all are in nats, and a reason lowers one of them. Sentences with numbers
+are made from the audit record, for operators alone; each has a plain one without numbers, which an asker may be told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import exp
 from typing import Any, NamedTuple
 
+from models import epoch
 from models.baseline import ACTION, CLIENT, RESOURCE, SOURCE
 from models.codes import container, family, network
-from models.event import Evidence, Features, features_from_json, score
+from models.event import Evidence, Features, Scores, features_from_json, score
 from models.rate import UNIT
+from models.reasons import term_reason
 
 SCALE = 1_024
+# Odds of 1 to 148 that somebody else acted lately: a little below what an identity scores that is left in peace.
+QUIET = -5 * SCALE
 _WINDOWS = ("10 seconds", "10 minutes", "6 hours")
 _HARM = ("no", "some", "much", "very much")
 
 
 class Told(NamedTuple):
-    """One reason: the term of the score, by how much the total would be lower without it (1/1024), and the sentence."""
+    """One reason: the term, by how much its quantity would be lower without it (1/1024), and the sentence.
+
+    ``plain`` says it without numbers, for the asker; it may be empty.
+    """
 
     term: str
     weight: int
     text: str
+    plain: str
 
 
 class _Named(NamedTuple):
@@ -42,16 +53,26 @@ def without(f: Features, term: str) -> Features:
     if term in _CHANNELS:
         one, two, three, four = (None if at == _CHANNELS[term] else found for at, found in enumerate(f.channels))
         return f._replace(channels=(one, two, three, four))
+    if term in _SILENT_SIGNS and f.signs is not None:
+        return f._replace(signs=f.signs._replace(**_SILENT_SIGNS[term]))
     return f._replace(**_SILENT.get(term, {}))
 
 
+def suspicion(scores: Scores) -> int:
+    """All that a policy may look at, added up, in 1/1024: total, log-odds above `QUIET`, and drift above 0."""
+    lately = max(QUIET, *(QUIET if each is None else each for each in (scores.epoch, scores.q)))
+    return scores.total + lately - QUIET + max(0, scores.drift or 0)
+
+
 def weights(f: Features) -> list[tuple[str, int]]:
-    """The terms that raised the total and by how much it would be lower without each, the heaviest first.
+    """The terms that raised a score and by how much it would be lower without each, the heaviest first.
 
     Without its action an event has no impact either: that only counts for what the identity never did.
     """
     scores = score(f)
-    found = [(name, scores.total - score(without(f, name)).total) for name, value in scores.terms if value > 0]
+    raised = [name for name, value in scores.terms if value > 0]
+    raised += [] if f.signs is None else list(_SILENT_SIGNS)
+    found = [(name, suspicion(scores) - suspicion(score(without(f, name)))) for name in raised]
     return sorted((each for each in found if each[1] > 0), key=_weight, reverse=True)
 
 
@@ -63,7 +84,7 @@ def explained(record: Mapping[str, Any], most: int = 3) -> list[Told]:
     """
     f = features_from_json(record["features"])
     named = _names(record)
-    return [Told(term, weight, _sentence(f, term, named)) for term, weight in weights(f)[:most]]
+    return [Told(term, weight, _sentence(f, term, named), _plain(term)) for term, weight in weights(f)[:most]]
 
 
 def in_words(told: list[Told]) -> str:
@@ -101,8 +122,19 @@ def _sentence(f: Features, term: str, named: _Named) -> str:
     return f"{term.replace('_', ' ')} is unusual" if told is None else told(f, named)
 
 
+def _plain(term: str) -> str:
+    told = term_reason(term)
+    return "" if told is None else str(told["message"])
+
+
 def _action(f: Features, named: _Named) -> str:
-    return _used(f.channels[ACTION], f"{named.who} has used {named.action or 'this'}", "actions")
+    did = _used(f.channels[ACTION], f"{named.who} has used {named.action or 'this'}", "actions")
+    return f"{did}{_peers(f)}"
+
+
+def _peers(f: Features) -> str:
+    did, of = (0, 0) if f.signs is None else f.signs.peers
+    return f"; {did:,} of {of:,} peers ever did" if of else ""
 
 
 def _resource(f: Features, named: _Named) -> str:
@@ -148,12 +180,37 @@ def _session(f: Features, named: _Named) -> str:
     return f"what {named.who} did just before left {f.session / SCALE:.1f}, which fades within half an hour"
 
 
+def _lately(f: Features, named: _Named) -> str:
+    assert f.signs is not None, "a term of the epoch score has its signs"
+    found, events = epoch.judge(f.signs, f.habit_code)[0], f.signs.windows[0][3] + 1
+    met = "" if found.p is None else f", and {100 * found.p / SCALE:.1f} % of all such stretches score as high"
+    highest = max(found.h, found.q) / SCALE
+    return f"odds of {_odds(highest)} that somebody else did the last {events} actions of {named.who}{met}"
+
+
+def _odds(log_odds: float) -> str:
+    """The odds as people say them: ``20 to 1``, ``1 to 50``."""
+    size = round(exp(min(abs(log_odds), 9.0)))
+    return f"{size:,} to 1" if log_odds >= 0 else f"1 to {size:,}"
+
+
+def _drift(f: Features, named: _Named) -> str:
+    assert f.signs is not None, "a term of the drift has its signs"
+    first = f"its first {epoch.ANCHOR_EPOCHS} epochs"
+    return f"what {named.who} learned lately is {f.signs.drift / SCALE:.2f} nats away from {first}, usually less than 0"
+
+
 _CHANNELS = {"action": ACTION, "resource": RESOURCE, "source": SOURCE, "client": CLIENT}
 _SILENT: dict[str, dict[str, Any]] = {
     "hour": {"hour_total": 0},
     "impact": {"impact": 0},
     "rate": {"z": (0, 0, 0)},
     "session": {"session": 0},
+}
+# Nothing was compared, so that the score of what was done lately is not ready; a drift of one who just began.
+_SILENT_SIGNS: dict[str, dict[str, Any]] = {
+    "epoch": {"windows": ((0, 0, 0, 0),) * 3},
+    "drift": {"drift": epoch.DRIFT_START},
 }
 _SENTENCES: dict[str, Callable[[Features, _Named], str]] = {
     "action": _action,
@@ -164,4 +221,6 @@ _SENTENCES: dict[str, Callable[[Features, _Named], str]] = {
     "impact": _impact,
     "rate": _rate,
     "session": _session,
+    "epoch": _lately,
+    "drift": _drift,
 }

@@ -20,8 +20,8 @@ from models.epoch import (
     Habits,
     Sub,
 )
-from models.profiles import BINS
 from models.sketch import CAPACITY, InvalidSketch, read
+from schemas.profiles import BINS
 
 _HEAD = struct.Struct("<BHHBIhhBHIqHBiIiIBBB")
 _SUB = struct.Struct("<iHih")

@@ -129,7 +129,7 @@ def _rules(rules: Iterable[Rule], scene: Scene) -> tuple[list[_Hit], bool, tuple
         holds = True
         if rule.when is not None:
             try:
-                holds = rule.when.holds(scene.value)
+                holds = not (rule.when.needs and not scene.ready(rule.when.needs)) and rule.when.holds(scene.value)
             except ConditionFailed:
                 failed.append(rule.id)
         # A condition that saw the grant may owe its answer to it, so it counts as use whatever the answer was.

@@ -45,7 +45,7 @@ _FIELDS: dict[str, frozenset[str] | None] = {
     "context": None,
     "facts": frozenset(_FACTS),
     "score": frozenset({"event", "session", "rate", "total", "mature", "epoch", "drift", "q", "p", "bar", "agent"}),
-    "ready": frozenset({"epoch", "drift", "agent"}),
+    "ready": frozenset({"epoch", "p", "drift", "agent"}),
     "point": frozenset(),
 }
 

@@ -1,40 +1,36 @@
 """Profiles: what everybody together does, as a hashed snapshot that scoring reads and nobody changes.
 
-`build_profile` is a pure function of counts, so that two builders of the same counts give the same hash. Without a
+Both builders are pure functions of counts, so that two of them give the same hash for the same counts. Without a
 profile nothing can say how much likelier somebody else is, and the epoch score is not ready.
 
-A value that a profile knows has a 16-bit code in the upper half that no other value shares; a later profile keeps it.
-Values that no profile knows share the lower half by their hash (`models.codes`).
+`peer_profile` counts the codes that baselines hold: those of the shipped prior (`models.prior`), so that what an
+identity learned stays its own when a profile comes, changes or goes. `build_profile` counts names, and gives each a
+code of the upper half that no other value shares; a later profile keeps it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Annotated, Any, Final, NamedTuple, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Final, NamedTuple, TypeVar
 
 from models.codes import KNOWN, stable_code
+from schemas.profiles import BINS, MAX_PROFILE_BIGRAMS, MAX_PROFILE_VALUES, ProfileCounts
 from stayhand import canonical
 
 BILLION, MILLION = 1_000_000_000, 1_000_000
 MAX_VALUES, MAX_BIGRAMS = 16_384, 65_536
-# Bins of the score's histogram: one nat each, the first and the last are open.
-BINS, LOWEST_BIN = 12, -9
+LOWEST_BIN = -9
+# So many accepted epochs tell how often a score is met; fewer do not.
+CALIBRATED_EPOCHS = 100
 _FOLLOWS_WEIGHT = 5
-_Code = Annotated[int, Field(ge=0, le=0xFFFF)]
-_Count = Annotated[int, Field(ge=0, le=1 << 48)]
-_Key = TypeVar("_Key", str, tuple[str, str])
-
-
-class InvalidProfile(ValueError):
-    """The bytes are not a profile; the message names the field and what was expected."""
+_Key = TypeVar("_Key", str, int, tuple[str, str], tuple[int, int])
 
 
 class Counted(NamedTuple):
-    """What one identity adds to a profile.
+    """What one identity adds to a profile of names.
 
     Attributes:
         events: how often each value came; ``epochs`` in how many epochs it did, of ``epochs_total``.
@@ -49,50 +45,79 @@ class Counted(NamedTuple):
     histogram: Sequence[int] = (0,) * BINS
 
 
-class _Source(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-    version: Annotated[str, Field(min_length=1, max_length=64)]
-    events: _Count
-    epochs: _Count
-    # By name: its code, how many events, how many epochs.
-    values: Annotated[dict[str, tuple[_Code, _Count, _Count]], Field(max_length=MAX_VALUES)]
-    # Code before, code, how often.
-    bigrams: Annotated[list[tuple[_Code, _Code, _Count]], Field(max_length=MAX_BIGRAMS)]
-    histogram: Annotated[list[_Count], Field(min_length=BINS, max_length=BINS)]
+class Member(NamedTuple):
+    """What one identity adds to the profile of its peers.
+
+    Attributes:
+        values: by code, how often it came and in how many epochs, of ``events`` and ``epochs`` in all.
+        bigrams: how often a code came right after another, of those whose order is known.
+        histogram: of the epoch scores of its accepted epochs.
+    """
+
+    values: Mapping[int, tuple[int, int]]
+    events: int
+    epochs: int
+    bigrams: Mapping[tuple[int, int], int]
+    histogram: Sequence[int]
 
 
 class Profile:
-    """The snapshot as look-ups; equal sources give equal answers in every process.
+    """The snapshot as look-ups; equal counts give equal answers in every process.
 
     Attributes:
-        version: as its source says; ``hash`` is SHA-256 over the canonical JSON of its source.
-        rarer: by bin, the share of others' accepted epochs that scored at least as high, in parts in a million.
+        version: as its builder says; ``hash`` is SHA-256 over the canonical JSON of its ``counts``.
+        identities: how many were counted.
+        rarer: by bin, the share of others' accepted epochs that scored at least as high, in parts in a million; empty
+            where there are too few epochs to tell.
     """
 
-    __slots__ = ("_before", "_bigrams", "_codes", "_source", "_unknown", "_values", "hash", "rarer", "version")
+    __slots__ = (
+        "_before",
+        "_bigrams",
+        "_codes",
+        "_unknown",
+        "_values",
+        "counts",
+        "hash",
+        "identities",
+        "rarer",
+        "version",
+    )
 
-    def __init__(self, source: _Source) -> None:
-        self._source = source
-        self.version = source.version
-        self.hash = canonical.digest(source.model_dump(mode="json"))
+    def __init__(self, counts: ProfileCounts, codes: Mapping[str, int] | None = None) -> None:
+        """Take the counts over; ``codes`` are those of names that have one here alone."""
+        self.counts = counts
+        self.version, self.identities = counts.version, counts.identities
+        self.hash = canonical.digest(counts.model_dump(mode="json"))
+        self._codes: Mapping[str, int] = codes or {}
         self._values = {
-            code: (_share(events, source.events), _presence(epochs, source.epochs))
-            for code, events, epochs in source.values.values()
+            code: (_share(events, counts.events), _presence(epochs, counts.epochs), identities)
+            for code, events, epochs, identities, _ in counts.values
         }
-        self._codes: dict[str, int] = {name: found[0] for name, found in source.values.items()}
-        self._unknown = (_share(0, source.events), _presence(0, source.epochs))
-        self._bigrams = {before << 16 | code: count for before, code, count in source.bigrams}
-        self._before: dict[int, int] = {code: events for code, events, _ in source.values.values()}
-        total = sum(source.histogram)
-        above = [sum(source.histogram[at:]) for at in range(BINS)]
-        self.rarer: Final = tuple(MILLION * count // total if total else 0 for count in above)
+        self._unknown = (_share(0, counts.events), _presence(0, counts.epochs), 0)
+        self._bigrams = {before << 16 | code: count for before, code, count in counts.bigrams}
+        self._before: dict[int, int] = {row[0]: row[4] for row in counts.values}
+        total = sum(counts.histogram)
+        above = [sum(counts.histogram[at:]) for at in range(BINS)]
+        self.rarer: Final = tuple(MILLION * count // total for count in above) if total >= CALIBRATED_EPOCHS else ()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Profile):
+            return NotImplemented
+        return self.hash == other.hash and self._codes == other._codes
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
 
     def code(self, name: str, unknown: int) -> int:
-        """The code of a value that the profile knows, otherwise ``unknown``."""
+        """The code that a name has here alone, otherwise ``unknown``."""
         return self._codes.get(name, unknown)
 
-    def value(self, code: int) -> tuple[int, int]:
-        """The others' share of events in parts in a billion, and of epochs in parts in a million; neither is 0."""
+    def value(self, code: int) -> tuple[int, int, int]:
+        """The others' share of events in parts in a billion, of epochs in parts in a million, and how many ever did it.
+
+        Neither share is 0.
+        """
         return self._values.get(code, self._unknown)
 
     def follows(self, before: int, code: int, share: int) -> int:
@@ -100,6 +125,25 @@ class Profile:
         count = self._bigrams.get(before << 16 | code, 0) if before >= 0 else 0
         whole = self._before.get(before, 0)
         return (count * MILLION + _FOLLOWS_WEIGHT * share // 1_000) // (whole + _FOLLOWS_WEIGHT)
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """The profiles in force, by group, by type of identity, and for everybody."""
+
+    groups: Mapping[str, Profile] = field(default_factory=dict)
+    types: Mapping[str, Profile] = field(default_factory=dict)
+    everybody: Profile | None = None
+
+    def of(self, identity: str, group: str) -> Profile | None:
+        """The profile of an identity's peers: its group's, else its type's, else everybody's, else none."""
+        found = self.groups.get(group)
+        if found is None:
+            found = self.types.get(identity[: identity.find(":")])
+        return self.everybody if found is None else found
+
+
+NO_PROFILES: Final = Profiles()
 
 
 def _share(events: int, total: int) -> int:
@@ -118,30 +162,67 @@ def counted(names: Sequence[str], epoch_events: int) -> Counted:
 
 
 def build_profile(version: str, counts: Iterable[Counted], earlier: Profile | None = None) -> Profile:
-    """The profile of these identities together; the most frequent values and bigrams where they are too many.
+    """The profile of these histories together; the most frequent values and bigrams where they are too many.
 
-    Values that ``earlier`` knows keep their codes.
+    Values that ``earlier`` knows keep their codes. It may be larger than what can be published.
     """
-    events, epochs, bigrams, histogram = Counter[str](), Counter[str](), Counter[tuple[str, str]](), [0] * BINS
-    total = 0
+    events, epochs, identities = Counter[str](), Counter[str](), Counter[str]()
+    bigrams, histogram, number, total = Counter[tuple[str, str]](), [0] * BINS, 0, 0
     for one in counts:
         events.update(one.events)
         epochs.update(one.epochs)
+        identities.update(one.events.keys())
         bigrams.update(one.bigrams)
         histogram = [mine + theirs for mine, theirs in zip(histogram, one.histogram, strict=True)]
         total += one.epochs_total
+        number += 1
     kept = _most(events, MAX_VALUES)
     codes = _assigned(kept, earlier._codes if earlier else {})  # noqa: SLF001  its own module
     pairs = [pair for pair in _most(bigrams, MAX_BIGRAMS) if pair[0] in codes and pair[1] in codes]
-    source = _Source(
+    source = ProfileCounts.model_construct(
         version=version,
+        identities=number,
         events=events.total(),
         epochs=total,
-        values={name: (codes[name], events[name], epochs[name]) for name in kept},
-        bigrams=[(codes[before], codes[name], bigrams[before, name]) for before, name in pairs],
-        histogram=histogram,
+        values=tuple((codes[name], events[name], epochs[name], identities[name], events[name]) for name in kept),
+        bigrams=tuple((codes[before], codes[name], bigrams[before, name]) for before, name in pairs),
+        histogram=tuple(histogram),
     )
-    return Profile(source)
+    return Profile(source, codes)
+
+
+def peer_profile(version: str, members: Iterable[Member]) -> Profile:
+    """The profile of these identities together, small enough to be published.
+
+    Of more actions or pairs of them than there is room for, the most frequent are kept.
+    """
+    events, epochs, identities, followed = (Counter[int]() for _ in range(4))
+    bigrams, histogram, number, events_total, epochs_total = Counter[tuple[int, int]](), [0] * BINS, 0, 0, 0
+    for one in members:
+        for code, (often, in_epochs) in one.values.items():
+            events[code] += often
+            epochs[code] += in_epochs
+            identities[code] += 1
+        for (before, code), often in one.bigrams.items():
+            bigrams[before, code] += often
+            followed[before] += often
+        histogram = [mine + theirs for mine, theirs in zip(histogram, one.histogram, strict=True)]
+        events_total += one.events
+        epochs_total += one.epochs
+        number += 1
+    kept = _most(events, MAX_PROFILE_VALUES)
+    known = set(kept)
+    pairs = {pair: count for pair, count in bigrams.items() if pair[0] in known and pair[1] in known}
+    counts = ProfileCounts(
+        version=version,
+        identities=number,
+        events=events_total,
+        epochs=epochs_total,
+        values=tuple((code, events[code], epochs[code], identities[code], followed[code]) for code in kept),
+        bigrams=tuple((*pair, pairs[pair]) for pair in _most(pairs, MAX_PROFILE_BIGRAMS)),
+        histogram=tuple(histogram),
+    )
+    return Profile(counts)
 
 
 def _most(counts: Mapping[_Key, int], limit: int) -> list[_Key]:
@@ -164,21 +245,3 @@ def _assigned(names: Iterable[str], earlier: Mapping[str, int]) -> dict[str, int
             codes[name] = KNOWN | code
             taken.add(codes[name])
     return codes
-
-
-def encode_profile(profile: Profile) -> bytes:
-    """The profile's file: canonical JSON, equal for equal profiles."""
-    return canonical.canonical(profile._source.model_dump(mode="json"))  # noqa: SLF001  its own module
-
-
-def decode_profile(raw: bytes) -> Profile:
-    """Read a profile's file.
-
-    Raises:
-        InvalidProfile: naming the field and what was expected.
-    """
-    try:
-        return Profile(_Source.model_validate_json(raw))
-    except ValidationError as error:
-        first: Any = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidProfile(f"{'.'.join(str(part) for part in first['loc']) or 'profile'}: {first['msg']}") from error

@@ -46,6 +46,8 @@ _TERMS = {
     "rate": reason("unusual-rate", "This identity acts much faster than it usually does."),
     "impact": reason("high-impact", "This action can do much harm and is not routine for this identity."),
     "session": reason("unusual-session", "Several recent actions of this identity were unusual."),
+    "epoch": reason("unusual-lately", "What this identity did lately looks as if somebody else did it."),
+    "drift": reason("unusual-drift", "What this identity does has slowly become something else than it used to be."),
 }
 
 _AGENT_TERMS = {

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.agent import AgentScore
 from models.bar import START_AT
@@ -18,8 +17,7 @@ _KNOWN_CONTEXT = frozenset(Context.model_fields)
 _FAMILY_END = re.compile(r"[:./]")
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(NamedTuple):
     """One ask as the rules see it.
 
     Attributes:
@@ -40,6 +38,10 @@ class Scene:
     late: bool
     lists: Mapping[str, list[str]]
     agent: AgentScore | None = None
+
+    def ready(self, quantity: str) -> bool:
+        """Whether ``epoch``, ``p``, ``drift`` or ``agent`` was scored: the fields of ``ready``."""
+        return (self.agent if quantity == "agent" else getattr(self.scores, quantity)) is not None
 
     def value(self, variable: str, fields: frozenset[str] | None) -> Any:
         """The variable, narrowed to ``fields`` where they are known."""
@@ -145,12 +147,7 @@ def _score(scene: Scene) -> dict[str, Any]:
 
 
 def _ready(scene: Scene) -> dict[str, Any]:
-    scores = scene.scores
-    return {
-        "epoch": scores.epoch is not None,
-        "drift": scores.drift is not None,
-        "agent": scene.agent is not None,
-    }
+    return {quantity: scene.ready(quantity) for quantity in ("epoch", "p", "drift", "agent")}
 
 
 def _age_s(since_ms: int | None, at_ms: int) -> int | None:

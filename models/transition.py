@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from models import reviews
@@ -103,7 +102,8 @@ class WrongPack(ValueError):
 
 def decide(state: State, ask: Ask, world: World) -> Ruling:
     """Rule on a fresh ask; the same arguments give the same ruling."""
-    seen = features(state.baseline, ask.action, ask.at_ms, world.prior, world.profile)
+    profile = world.profiles.of(ask.identity, state.facts.group)
+    seen = features(state.baseline, ask.action, ask.at_ms, world.prior, profile)
     scores = score(seen)
     used = facts_for(state, ask, world, seen.at_ms)
     name = ask.action.action.name
@@ -130,7 +130,8 @@ def decide(state: State, ask: Ask, world: World) -> Ruling:
         teach = taught(note) if learn else None
     waits = any(isinstance(effect, Spend) for effect in effects)
     decision = decision_body(ask.decision_id, judged, used, world.pack)
-    return Ruling(seen, scores, used, decision, _shadowed(world.shadow, scene), effects, teach, waits)
+    shadow, compared = _shadowed(world.shadow, scene), "" if profile is None else profile.hash
+    return Ruling(seen, scores, used, decision, shadow, effects, teach, waits, compared)
 
 
 def _happens(judged: Judged) -> bool:
@@ -322,7 +323,7 @@ def _shadowed(shadow: CompiledPack | None, scene: Scene) -> dict[str, Any] | Non
     """The shadow pack's verdict on the same scene; holds and grants are the active pack's and are not touched."""
     if shadow is None:
         return None
-    judged = obey(judge(shadow, replace(scene, lists=shadow.lists)), scene.used["point"]["obligations"])
+    judged = obey(judge(shadow, scene._replace(lists=shadow.lists)), scene.used["point"]["obligations"])
     told: dict[str, Any] = {"policy": shadow.ref_body, "verdict": VERDICTS[judged.severity]}
     if judged.reasons:
         told["reasons"] = [said["code"] for said in judged.reasons]

@@ -295,7 +295,8 @@ class Facts(Document):
 class Vector(Document):
     """The input vector: all that a decision depended on beside the action itself.
 
-    Offsets are those of the last record processed (-1: none); ``prior`` is the hash of the shipped profile.
+    Offsets are those of the last record processed (-1: none); ``prior`` is the hash of the shipped prior, ``profile``
+    that of the peers' profile (empty: none, or the final answer of a hold, whose features are those of its ask).
     """
 
     actions_topic: str
@@ -307,6 +308,7 @@ class Vector(Document):
     policy: str = ""
     shadow: str = ""
     prior: str = ""
+    profile: str = ""
     model: str
 
 

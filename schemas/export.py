@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, TypeAdapter
 
-from schemas import asyncapi, documents, vectors
+from schemas import asyncapi, documents, profiles, vectors
 from stayhand import wire
 
 ROOT = Path(__file__).parent
@@ -22,6 +22,7 @@ Global = (
     | documents.ActivePolicy
     | documents.KillSwitch
     | documents.ObserveMode
+    | profiles.ProfileDocument
 )
 MODELS: tuple[type[BaseModel], ...] = (
     wire.PendingAction,
@@ -34,6 +35,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     documents.ActivePolicy,
     documents.KillSwitch,
     documents.ObserveMode,
+    profiles.ProfileDocument,
     documents.Facts,
     documents.AuditRecord,
     documents.DeadLetter,

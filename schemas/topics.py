@@ -134,7 +134,7 @@ TOPICS: tuple[TopicSpec, ...] = (
     ),
     TopicSpec(
         kind="global",
-        purpose="What every worker knows: enforcement points, policy packs, kill switches, observe mode.",
+        purpose="What every worker knows: enforcement points, policy packs, profiles, kill switches, observe mode.",
         key="name",
         messages=(MessageSpec(TYPE_GLOBAL, "Global"),),
         writers=("desk", "operator"),

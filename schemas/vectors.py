@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from stayhand import canonical, headers, signing
@@ -87,7 +86,7 @@ def vectors() -> Json:
         "digest": [_digest(text) for text in _TEXTS],
         "digest_refused": [_refused_text(text) for text in _REFUSED_TEXTS],
         "key": [_key(POINT, KEY_ID), _key(POINT, "k2"), _key("browser", KEY_ID)],
-        "ask_signature": [_signed_ask(_ASK), _signed_ask(replace(_ASK, reply_partition=None))],
+        "ask_signature": [_signed_ask(_ASK), _signed_ask(_ASK._replace(reply_partition=None))],
         "decision_signature": [
             _signed_decision(_DECISION_HEADERS),
             _signed_decision({name: _DECISION_HEADERS[name] for name in ("ce_type", "ce_id", "kafka_correlationId")}),

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "review": ("streams.commands.review", "Say of a decision that it was fine, or bad."),
     "identity": ("streams.commands.identity", "Show and reset an identity."),
     "explain": ("streams.commands.explain", "Show why a decision was made, by its id."),
+    "profiles": ("streams.commands.profiles", "Build and publish what peers do, for scorers to compare with."),
     "backtest": ("streams.backtest.command", "Show what another policy would have changed about recorded decisions."),
     "replay": ("streams.replay.command", "Score recorded logs under a prefix of their own."),
     "demo": ("streams.demo.command", "Show the gate at work on a small simulated fleet."),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
@@ -49,8 +48,7 @@ Json = dict[str, Any]
 _LOG = structlog.get_logger("stayhand.gate")
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """A record of the actions topic and what it says."""
 
     record: Record
@@ -149,7 +147,7 @@ class Gate:
             return Read(record, refusal)
 
     def _decide(self, own: Ownership, read: Read, ask: Ask, now_ms: int) -> None:
-        """Decide one action, answer it, and learn from it; the record of it is under way before the answer is."""
+        """Decide one action, answer it at once, record it, and learn from it."""
         began_s, record = self._clock.monotonic_s(), read.record
         entry = own.entry(ask.identity)
         if record.offset <= entry.source.actions_offset:
@@ -158,23 +156,23 @@ class Gate:
             self._outbox.refuse(record, refusal)
             return
         if ask.at_ms < entry.source.clock_ms:
-            ask = replace(ask, at_ms=entry.source.clock_ms)
+            ask = ask._replace(at_ms=entry.source.clock_ms)
         guard = self._guarded(own)
         asked, name = _asked(read, now_ms), ask.action.action.name
         world = self._registry.world(ask.point, name, returned=guard.returned)
         ruling = decide(entry.state, ask, world)
-        body = self._outbox.body(own, "decision", identity=ask.identity, at_ms=ask.at_ms, ask=asked)
-        body["vector"]["actions"] = record.offset
-        body["action"] = orjson.Fragment(record.value or b"null")
-        self._watch(own, body, ruling, ask)
         told = decision_bytes(ruling.decision)
-        self._outbox.write(own, _ruled(body, ruling, told, world))
-        if own.guard.returned and not guard.returned:
-            self._say_returned(own)
         if not ask.late:
             taught = ruling.taught or b""
             answer = self._answers.decision(asked, ask.identity, ask.at_ms, ask.decision_id, told, taught)
             self._outbox.send(own, answer, waits=ruling.waits)
+        body = self._outbox.body(own, "decision", identity=ask.identity, at_ms=ask.at_ms, ask=asked)
+        body["vector"]["actions"] = record.offset
+        body["action"] = orjson.Fragment(record.value or b"null")
+        self._watch(own, body, ruling, ask)
+        self._outbox.write(own, _ruled(body, ruling, told, world))
+        if own.guard.returned and not guard.returned:
+            self._say_returned(own)
         state = settle(entry.state, ruling.effects)
         own.put(ask.identity, state, clock_ms=ask.at_ms, action=record.offset, control=None)
         took_s = self._clock.monotonic_s() - began_s
@@ -341,7 +339,10 @@ def _held(hold: HoldFact, at_ms: int) -> Json:
 def _ruled(body: Json, ruling: Ruling, told: bytes, world: World) -> Json:
     """Put a ruling, and the bytes that its asker is told, into an audit record."""
     body["vector"].update(
-        policy=world.pack.hash, shadow=world.shadow.hash if world.shadow else "", prior=world.prior.hash
+        policy=world.pack.hash,
+        shadow=world.shadow.hash if world.shadow else "",
+        prior=world.prior.hash,
+        profile=ruling.profile,
     )
     body["features"] = event.features_json(ruling.features)
     body["scores"] = event.scores_json(ruling.scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from models import event
@@ -20,30 +21,48 @@ from streams.registry import Registry
 class Outbox:
     """The only way out for a worker's words.
 
-    ``sequence`` is that of the next checkpoint; ``urgent``: an answer waits for it. Answers leave by ``flush``:
-    at once after a few actions, some at a time out of a large batch, where each would else be a request of its own.
+    ``sequence`` is that of the next checkpoint; ``urgent``: an answer waits for it. ``together`` answers leave at a
+    time: each at once while few actions come, some together out of a large batch, where each would else be a request
+    of its own.
     """
 
-    def __init__(self, log: Log, answers: Answers, registry: Registry, observer: Observer, worker: str) -> None:
-        """Bind to Kafka and to what audit records name."""
+    def __init__(
+        self,
+        log: Log,
+        answers: Answers,
+        registry: Registry,
+        observer: Observer,
+        worker: str,
+        prove_membership: Callable[[], None],
+    ) -> None:
+        """Bind to Kafka and to what audit records name; no answer leaves before ``prove_membership`` returned."""
         self._log, self._answers, self._registry = log, answers, registry
         self._observer, self._worker = observer, worker
-        self.sequence, self.urgent = 1, False
+        self._prove_membership = prove_membership
+        self.sequence, self.urgent, self.together = 1, False, 1
         self._ready: list[Answer] = []
 
     def send(self, own: Ownership, answer: Answer, *, waits: bool) -> None:
-        """Send an answer with the next flush, or once the checkpoint that contains what it spends is committed."""
+        """Send an answer now, or once the checkpoint that contains what it spends is committed."""
         if not waits:
-            self._ready.append(answer)
+            self._leave(answer)
             return
         own.waiting.append((self.sequence, answer))
         self.urgent = True
 
     def flush(self) -> None:
         """Let go of the answers that are ready."""
+        if not self._ready:
+            return
+        self._prove_membership()
         ready, self._ready = self._ready, []
         for answer in ready:
             self._log.reply(answer)
+
+    def _leave(self, answer: Answer) -> None:
+        self._ready.append(answer)
+        if len(self._ready) >= self.together:
+            self.flush()
 
     def release(self, own: Ownership, sequence: int) -> None:
         """Send the answers that waited for this checkpoint."""
@@ -67,6 +86,7 @@ class Outbox:
             "policy": "",
             "shadow": "",
             "prior": "",
+            "profile": "",
             "model": event.MODEL_VERSION,
         }
         return {
@@ -86,7 +106,7 @@ class Outbox:
         self._log.dead_letter(key, value, headers)
         self._observer.refused(cause.code)
         if isinstance(cause, Refusal) and cause.reply_allowed and cause.headers is not None:
-            self._ready.append(self._rejection(record, cause, cause.headers))
+            self._leave(self._rejection(record, cause, cause.headers))
 
     def _rejection(self, record: Record, refusal: Refusal, asked: AskHeaders) -> Answer:
         told = Rejection(code=refusal.code, message=refusal.message, field=refusal.field)

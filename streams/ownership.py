@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from models import baseline
 from models.transition import NEW, State, decode_facts, encode_facts
@@ -16,8 +17,7 @@ from streams.record import Source
 CACHED_IDENTITIES_MAX = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An identity's state, what last changed it, and which of its two records the next checkpoint must write."""
 
     state: State

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from stayhand.headers import Header
 from streams.blast import NO_GUARD, Guard
@@ -44,8 +44,7 @@ class InputGone(Exception):
         self.topic, self.partition, self.committed, self.low, self.high = topic, partition, committed, low, high
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One Kafka record; ``timestamp_ms`` is the append time on topics that say so."""
 
     topic: str
@@ -84,8 +83,7 @@ class Batch:
     actions: Sequence[Record] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An answer to an asker, ready to be sent; ``partition`` None lets the key choose."""
 
     topic: str
@@ -157,7 +155,10 @@ class Log(Protocol):
         """
 
     def reply(self, answer: Answer) -> None:
-        """Send an answer at once; one that cannot be delivered is final and holds nothing up."""
+        """Send an answer at once; one that cannot be delivered is final and holds nothing up.
+
+        Raises AuditFailed where an audit record failed: after that nobody is permitted anything.
+        """
 
     def audit(self, partition: int, key: bytes, value: bytes, done: Callable[[int], None]) -> None:
         """Append to the audit; ``done`` gets the offset once it is replicated, from within ``serve`` or ``poll``."""
@@ -166,7 +167,10 @@ class Log(Protocol):
         """Append to the dead letters, as durably as the audit."""
 
     def serve(self, timeout_s: float) -> None:
-        """Deliver acknowledgements of audit records; raises AuditFailed where one failed."""
+        """Deliver acknowledgements of audit records; raises AuditFailed where one failed.
+
+        A caller that waits has the records on their way sent without delay.
+        """
 
     def close(self) -> None:
         """Leave the group (a static member keeps its place) and release everything."""

@@ -6,7 +6,7 @@ import base64
 import binascii
 import hmac
 
-from stayhand.signing import frame, receipt_key
+from stayhand.signing import receipt_key, sign
 
 MAX_RECEIPT_CHARS = 512
 MAX_TAUGHT_BYTES = 256
@@ -60,7 +60,7 @@ class Receipts:
         return body[_HEAD_BYTES:end].hex(), body[end:]
 
     def _mac(self, body: bytes, identity: str) -> bytes:
-        return hmac.digest(self._key, frame((body, identity.encode())), "sha256")[:MAC_BYTES]
+        return sign(self._key, (body, identity.encode()))[:MAC_BYTES]
 
 
 def _decoded(text: str) -> bytes:

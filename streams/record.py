@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 StateKind = Literal["baseline", "facts"]
 
@@ -23,8 +22,7 @@ class CorruptRecord(ValueError):
     """A state record is damaged, or of a version that this program does not know."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """What a state record was last changed by: topic ids (16 bytes each), partition, the last offsets, clock and term.
 
     An action or control at or below these offsets, of these topics, is already in the record.

@@ -1,4 +1,4 @@
-"""The registry: `stayhand.global` folded in memory into points, packs, policy, kill switches and observe mode."""
+"""The registry: `stayhand.global` folded in memory into points, packs, policy, profiles, switches and observe mode."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pydantic import ValidationError
 
 from models.policy import CompiledPack, InvalidPack, compile_pack
 from models.prior import Prior
+from models.profiles import NO_PROFILES, Profile, Profiles
 from models.transition import World
 from schemas.documents import ActivePolicy, Document, EnforcementPoint, KillSwitch, ObserveMode, PackDocument
+from schemas.profiles import ProfileDocument
 from stayhand import canonical
 from stayhand.wire import invalid
 from streams.blast import Trial, activation_of
@@ -21,6 +23,7 @@ _MODELS: dict[str, type[Document]] = {
     "policy": ActivePolicy,
     "switch": KillSwitch,
     "observe": ObserveMode,
+    "profile": ProfileDocument,
 }
 
 
@@ -70,6 +73,8 @@ class Registry:
         self._documents: dict[str, Document] = {}
         self._points: dict[str, EnforcementPoint] = {}
         self._packs: dict[str, CompiledPack] = {} if default is None else {default.hash: default}
+        self._in_force: dict[str, Profile] = {}
+        self._profiles = NO_PROFILES
         self._default = self._active = default
         self._shadow: CompiledPack | None = None
         self._worlds: dict[tuple[str, str, bool], World] = {}
@@ -79,7 +84,8 @@ class Registry:
         """Fold one record; returns what changed, in words, or None where it says what was so already.
 
         Args:
-            key: ``point/<id>``, ``pack/<hash>``, ``policy``, ``switch/<scope>/<name>`` or ``observe/<scope>/<name>``.
+            key: ``point/<id>``, ``pack/<hash>``, ``policy``, ``switch/<scope>/<name>``, ``observe/<scope>/<name>`` or
+                ``profile/<scope>/<name>``.
             value: the document as JSON; None (a tombstone) takes it away.
             offset: the record's offset, remembered also where the record is refused.
 
@@ -100,6 +106,10 @@ class Registry:
     def pack(self, pack_hash: str) -> CompiledPack | None:
         """The pack of that hash, if it was published and compiles."""
         return self._packs.get(pack_hash)
+
+    def profile(self, profile_hash: str) -> Profile | None:
+        """The profile of that hash, while it is in force for somebody."""
+        return next((each for each in self._in_force.values() if each.hash == profile_hash), None)
 
     def ready(self) -> bool:
         """Whether a policy pack is in force."""
@@ -130,6 +140,9 @@ class Registry:
             self._packs[document.hash] = self._compiled(key, document)
         elif isinstance(document, EnforcementPoint):
             self._points[document.point] = document
+        elif isinstance(document, ProfileDocument):
+            self._in_force[key] = _looked_up(key, document)
+            self._profiles = _by_peers(self._in_force)
         self._documents[key] = document
         return f"{key} set"
 
@@ -147,6 +160,9 @@ class Registry:
             del self._packs[document.hash]
         elif isinstance(document, EnforcementPoint):
             del self._points[document.point]
+        elif isinstance(document, ProfileDocument):
+            del self._in_force[key]
+            self._profiles = _by_peers(self._in_force)
         del self._documents[key]
         return f"{key} removed"
 
@@ -200,6 +216,7 @@ class Registry:
             prior=self._prior,
             switch=self._switch(point.point, family),
             observe=self._points.get(point.point, point).observe or self._observes(family),
+            profiles=self._profiles,
         )
         if len(self._worlds) >= MAX_WORLDS:
             self._worlds.clear()
@@ -243,6 +260,8 @@ def key_of(document: Document) -> str:
             return f"switch/{document.scope}/{document.name}"
         case ObserveMode():
             return f"observe/{document.scope}/{document.name}"
+        case ProfileDocument():
+            return f"profile/{document.scope}/{document.name}"
         case _:
             raise TypeError(f"{type(document).__name__} has no place in the registry")
 
@@ -266,7 +285,24 @@ def _parsed(key: str, value: bytes) -> Document:
 
 def _check_scope(key: str, document: Document) -> None:
     """A scope that covers all has no name; any other needs one, or it would cover nothing."""
-    if isinstance(document, (KillSwitch, ObserveMode)):
-        covers_all = document.scope in {"everything", "gate"}
+    if isinstance(document, (KillSwitch, ObserveMode, ProfileDocument)):
+        covers_all = document.scope in {"everything", "gate", "everybody"}
         if covers_all == bool(document.name):
-            raise InvalidGlobal(key, "name", "expected none for everything or gate, and one for family or point")
+            raise InvalidGlobal(key, "name", "expected none for everything, gate or everybody, and one for all others")
+
+
+def _looked_up(key: str, document: ProfileDocument) -> Profile:
+    profile = Profile(document.profile)
+    if profile.hash != document.hash:
+        raise InvalidGlobal(key, "hash", f"expected that of its profile, {profile.hash}")
+    return profile
+
+
+def _by_peers(in_force: dict[str, Profile]) -> Profiles:
+    """The profiles as an ask looks them up, from those under each key."""
+    places = {tuple(key.split("/", 2)[1:]): profile for key, profile in in_force.items()}
+    return Profiles(
+        groups={name: profile for (scope, name), profile in places.items() if scope == "group"},
+        types={name: profile for (scope, name), profile in places.items() if scope == "type"},
+        everybody=places.get(("everybody", "")),
+    )

@@ -41,7 +41,7 @@ STOPPED, CONFIGURATION, FENCED, KAFKA_FAILED, INPUT_GONE, BROKEN = 0, 2, 3, 4, 5
 STALLED_S = 30.0
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _UNSIGNED_RATE = 1_000_000
-_SWITCH_S = 0.0005
+_SWITCH_S = 0.0001
 _GC_THRESHOLDS = (50_000, 20, 50)
 _LOG = structlog.get_logger("stayhand.service")
 
@@ -174,8 +174,9 @@ def run(settings: Settings) -> None:
 def _tune() -> None:
     """Keep the interpreter out of the way of an answer.
 
-    A checkpoint's encoding must not hold the interpreter for 5 ms at a time, and what start-up made is never garbage:
-    the collector need not look at it again, nor often at all, for the loop makes no cycles.
+    A checkpoint's encoding must not hold the interpreter for 5 ms at a time: an answer takes it up several times. And
+    what start-up made is never garbage: the collector need not look at it again, nor often at all, for the loop makes
+    no cycles.
     """
     sys.setswitchinterval(_SWITCH_S)
     gc.collect()

@@ -37,7 +37,7 @@ class Pace:
 
     records_max: int = 500
     poll_s: float = 0.05
-    checkpoint_s: float = 0.25
+    checkpoint_s: float = 1.0
     lease_s: float = 1.0
     checkpoint_max_s: float = 40.0
 
@@ -76,7 +76,7 @@ class Worker:
         self.owned: dict[int, Ownership] = {}
         self._log, self._store, self._clock, self._executor = log, store, clock, executor
         self._registry, self._pace, self._observer = registry, pace or Pace(), observer or Silent()
-        self._outbox = Outbox(log, answers, registry, self._observer, name)
+        self._outbox = Outbox(log, answers, registry, self._observer, name, self._prove_membership)
         self._gate = Gate(registry, reader, limits, answers, self._outbox, clock, self._observer, partitions)
         self._takeover = TakeOver(log, store, clock, name, accept_gap=accept_gap)
         self._checkpointer = Checkpointer(log, store, clock, name)
@@ -185,24 +185,18 @@ class Worker:
         for record in batch.controls:
             if own := self.owned.get(record.partition):
                 self._gate.control(own, record)
-        self._let_go_answers()
+        self._outbox.flush()
 
     def _take(self, records: Sequence[Record]) -> None:
         """Read a batch of actions, load the identities that it names, and handle each record in order."""
         now_ms = self._clock.wall_ms()
         batch = self._gate.read(records, now_ms)
         self._load(batch)
-        together = 1 if len(batch) < _BATCH_LARGE else _ANSWERS_TOGETHER
-        for start in range(0, len(batch), together):
-            for read in batch[start : start + together]:
-                own = self.owned.get(read.record.partition)
-                if own is not None and read.record.offset >= own.actions_next:
-                    self._gate.handle(own, read, now_ms)
-            self._let_go_answers()
-
-    def _let_go_answers(self) -> None:
-        """Answers leave only while this is still a member."""
-        self._prove_membership()
+        self._outbox.together = 1 if len(batch) < _BATCH_LARGE else _ANSWERS_TOGETHER
+        for read in batch:
+            own = self.owned.get(read.record.partition)
+            if own is not None and read.record.offset >= own.actions_next:
+                self._gate.handle(own, read, now_ms)
         self._outbox.flush()
 
     def _load(self, batch: Iterable[Read]) -> None:

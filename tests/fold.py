@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -11,6 +11,7 @@ import orjson
 from models.effects import effect_json
 from models.policy import CompiledPack
 from models.prior import Prior
+from models.profiles import Profile, Profiles
 from models.transition import Ask, State, World, decide, redecide
 from schemas.documents import AuditRecord, EnforcementPoint
 from stayhand.wire import PendingAction
@@ -68,16 +69,25 @@ def empty_ownership(topics: tuple[bytes, bytes], partition: int = 0) -> Ownershi
 
 
 def fold(
-    history: Iterable[AuditEntry], own: Ownership, pack: CompiledPack, prior: Prior, point: EnforcementPoint
+    history: Iterable[AuditEntry],
+    own: Ownership,
+    pack: CompiledPack,
+    prior: Prior,
+    point: EnforcementPoint,
+    profiles: Mapping[str, Profile] | None = None,
 ) -> Ownership:
-    """Fold effective records into ``own``, holding each against the state before it and against its own replay."""
+    """Fold effective records into ``own``, holding each against the state before it and against its own replay.
+
+    ``profiles`` are those that the records name, by hash.
+    """
     for entry in history:
         body = entry.body
         AuditRecord.model_validate_json(orjson.dumps(body))
         if body["kind"] == "decision":
-            _decided_again(
-                own.entry(body["identity"]).state, body, World(pack, None, prior, None, observe=False), point
-            )
+            compared = body["vector"]["profile"]
+            peers = Profiles(everybody=(profiles or {})[compared] if compared else None)
+            world = World(pack, None, prior, None, observe=False, profiles=peers)
+            _decided_again(own.entry(body["identity"]).state, body, world, point)
         if body["kind"] in {"decision", "final"}:
             recorded = orjson.dumps(body["decision"], option=orjson.OPT_SORT_KEYS)
             assert redecide(body, pack) == recorded, f"audit {entry.partition}/{entry.offset} does not replay"
@@ -104,4 +114,5 @@ def _decided_again(state: State, body: dict[str, Any], world: World, point: Enfo
     )
     ruling = decide(state, ask, world)
     assert ruling.decision == body["decision"], "the record's facts are not those of the fold before it"
+    assert ruling.profile == body["vector"]["profile"]
     assert [effect_json(effect) for effect in ruling.effects] == body["effects"]

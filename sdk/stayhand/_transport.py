@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stayhand.headers import Header
 
@@ -13,16 +12,14 @@ Delivered = Callable[[str | None], None]
 """Called once for each record that was sent: None when the broker has it, else why it was lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyAddress:
+class ReplyAddress(NamedTuple):
     """Where the answers of one Guard go: a topic and one partition of it."""
 
     topic: str
     partition: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A record to publish; its key chooses the partition by murmur2."""
 
     topic: str

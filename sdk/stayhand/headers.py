@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 TYPE_PENDING = "stayhand.action.pending.v1"
 TYPE_OUTCOME = "stayhand.action.outcome.v1"
@@ -38,8 +38,7 @@ class InvalidHeaders(ValueError):
         self.expected = expected
 
 
-@dataclass(frozen=True, slots=True)
-class AskHeaders:
+class AskHeaders(NamedTuple):
     """The headers of a pending action or an outcome, as they stand on the wire.
 
     ``correlation_id`` is opaque bytes (16 from this SDK); ``reply_partition`` is None where the asker leaves the

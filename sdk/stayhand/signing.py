@@ -6,9 +6,11 @@ import hashlib
 import hmac
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 KEY_BYTES = 32
 MASTER_BYTES_MIN = 32
+_KEYS_MAX = 4_096
 _LENGTH = struct.Struct(">I")
 _ABSENT = b"\xff\xff\xff\xff"
 
@@ -48,7 +50,15 @@ def frame(fields: Sequence[bytes | None]) -> bytes:
 
 def sign(key: bytes, fields: Sequence[bytes | None]) -> bytes:
     """The 32-byte signature of the fields, in this order."""
-    return hmac.digest(key, frame(fields), "sha256")
+    mac = _keyed(key).copy()
+    mac.update(frame(fields))
+    return mac.digest()
+
+
+@lru_cache(maxsize=_KEYS_MAX)
+def _keyed(key: bytes) -> hmac.HMAC:
+    """A copy of what a key begins with takes half the time of beginning anew."""
+    return hmac.new(key, digestmod="sha256")
 
 
 def verify(key: bytes, fields: Sequence[bytes | None], signature: bytes) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -17,6 +17,8 @@ MAX_CONTEXT_BYTES = 8_192
 MAX_PROPERTIES_BYTES = 4_096
 MAX_DEPTH = 8
 MAX_MESSAGE = 1_024
+# An ASCII character becomes at most six (\\u001f); integers beyond 2^53 are not exact in every JSON reader.
+_ESCAPED_CHARS, _NUMBER_CHARS, _EXACT = 6, 20, 2**53
 
 Verdict = Literal["permit", "slow", "guide", "block"]
 FallbackMode = Literal["closed", "open", "local", "last-known"]
@@ -260,6 +262,8 @@ def check_limits(value: Mapping[str, Any]) -> None:
 
 
 def _bounded(value: Any, field: str, limit: int) -> None:
+    if _surely_bounded(value, limit):
+        return
     if _depth(value) > MAX_DEPTH:
         raise InvalidAction(field, f"expected nesting of at most {MAX_DEPTH}")
     try:
@@ -268,6 +272,24 @@ def _bounded(value: Any, field: str, limit: int) -> None:
         raise InvalidAction(field, f"expected plain JSON: {error}") from error
     if size > limit:
         raise InvalidAction(field, f"expected at most {limit} bytes as JSON, got {size}")
+
+
+def _surely_bounded(value: Any, limit: int) -> bool:
+    """Whether this is a flat object, too short to break a limit: nearly all are, and writing JSON to see it is slow."""
+    if type(value) is not dict:
+        return False
+    size, flat = 2, cast("dict[object, object]", value)
+    for name, item in flat.items():
+        for text in (name, item):
+            if type(text) is str:
+                if not text.isascii():
+                    return False
+                size += _ESCAPED_CHARS * len(text) + 3
+            elif text is name or not (item is None or type(item) is bool or (type(item) is int and abs(item) < _EXACT)):
+                return False
+            else:
+                size += _NUMBER_CHARS
+    return size <= limit
 
 
 def _depth(value: Any) -> int:

@@ -57,21 +57,40 @@ def change_global(
     records: Sequence[tuple[str, Document | None]],
     wait_s: float | None,
     what: str,
-    handed_out: Mapping[str, str] | None = None,
+    handed_out: Mapping[str, Any] | None = None,
+    *,
+    one_by_one: bool = False,
 ) -> None:
     """Write documents (None: a tombstone), wait until every worker applied them, and say so.
 
-    ``handed_out`` is shown once they are written, whatever the workers say.
+    ``handed_out`` is shown once they are written, whatever the workers say. ``one_by_one`` waits after each: large ones
+    keep a worker from its asks for a moment, and many at once would do so for long.
 
     Raises:
         Refused: when a scorer refuses one of them, or some did not say in time that they applied it.
     """
+    outcome = None
+    for step in [[record] for record in records] if one_by_one else [records]:
+        outcome = _changed(session, step, wait_s, what, handed_out or {})
+        if outcome.silent:
+            break
+    assert outcome is not None, "there is something to write"
+    _tell(session, outcome)
+
+
+def _changed(
+    session: Session,
+    records: Sequence[tuple[str, Document | None]],
+    wait_s: float | None,
+    what: str,
+    handed_out: Mapping[str, Any],
+) -> _Outcome:
     before = None if wait_s is None else _kafka.marks(session)
     sent = _kafka.send(session, "global", records)
-    outcome = _Outcome(what, sent[-1], handed_out=handed_out or {})
-    if before is not None and wait_s is not None:
-        outcome = _await_everyone(session, before, sent, wait_s, outcome)
-    _tell(session, outcome)
+    outcome = _Outcome(what, sent[-1], handed_out=handed_out)
+    if before is None or wait_s is None:
+        return outcome
+    return _await_everyone(session, before, sent, wait_s, outcome)
 
 
 def change_identity(session: Session, identity: str, control: Control, wait_s: float | None, what: str) -> None:
@@ -97,7 +116,7 @@ class _Outcome:
     applied: tuple[Applied, ...] = ()
     silent: tuple[int, ...] = ()
     control_id: str = ""
-    handed_out: Mapping[str, str] = field(default_factory=dict)
+    handed_out: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _await_everyone(

@@ -18,6 +18,7 @@ from streams.commands._session import Mistaken, Refused, Session, command, shown
 
 app = typer.Typer(add_completion=False)
 SCALE = 1024
+_SCORES = ("event", "session", "rate", "total", "epoch", "q", "p", "drift")
 Json = dict[str, Any]
 
 
@@ -115,7 +116,7 @@ def why(body: Json, most: int = 5) -> list[Json]:
         told = explained(body, most)
     except (KeyError, TypeError, ValueError):
         return []
-    return [{"term": each.term, "nats": each.weight / SCALE, "text": each.text} for each in told]
+    return [{"term": each.term, "nats": each.weight / SCALE, "text": each.text, "plain": each.plain} for each in told]
 
 
 def _page(data: Json, same: bool | None) -> RenderableType:
@@ -149,6 +150,7 @@ def _summary(data: Json, same: bool | None) -> list[tuple[str, str]]:
         ("partition", str(vector["partition"])),
         ("after", ", ".join(f"{name} {vector[name]}" for name in ("actions", "controls", "globals"))),
         ("model", vector["model"]),
+        ("profile", vector.get("profile") or "none"),
         ("audit", f"partition {data['partition']}, offset {data['offset']}, term {data['term']}, by {data['worker']}"),
         ("outcome", " ".join(each["result"] for each in data["outcomes"]) or "not reported"),
         ("review", "; ".join(f"{each['said']} ({each['by']})" for each in data["reviews"]) or "none"),
@@ -177,7 +179,7 @@ def _reasons(decision: Json) -> list[tuple[str, str]]:
 
 def _terms(scores: Json) -> list[tuple[str, str]]:
     terms = [(str(name), f"{value / SCALE:+.2f}") for name, value in scores.get("terms", [])]
-    totals = [(name, _scaled(scores.get(name))) for name in ("event", "session", "rate", "total", "epoch", "drift")]
+    totals = [(name, _scaled(scores.get(name))) for name in _SCORES]
     return terms + totals
 
 

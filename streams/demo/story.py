@@ -26,6 +26,7 @@ from streams.local.ground import Ground
 from streams.local.scorer import ScorerProcess
 from streams.replay.ordering import Intake
 from streams.replay.runner import Plan, Report, replay
+from streams.shipped import DEFAULT_PACK
 
 POINT = "fleet"
 DAYS = 3
@@ -92,7 +93,7 @@ def tell(live: Session, past: Session, folder: Path, screen: Screen, seed: int) 
     Raises:
         ReplayFailed, TopicsFailed, KafkaDown, StayhandError: where something does not work at all.
     """
-    ground = grounds.lay(live, grounds.replay_point(live, POINT), grounds.DEFAULT_POLICY, folder, 4)
+    ground = grounds.lay(live, grounds.replay_point(live, POINT), DEFAULT_PACK, folder, 4)
     screen.say(f"{len(FLEET)} identities; {DAYS} days of their history go through Kafka and a scorer of their own ...")
     report = replay(Plan((_written(folder, seed),), past, live=live), _Quiet())
     screen.say(

@@ -220,7 +220,8 @@ class KafkaLog:
         return self._transactions.commit(self._names["state"], writes, self._to_commit(positions_), metadata)
 
     def reply(self, answer: Answer) -> None:
-        """Send an answer at once."""
+        """Send an answer at once, unless an audit record failed."""
+        self._journal.check()
         self._replies.send(answer)
 
     def audit(self, partition: int, key: bytes, value: bytes, done: Callable[[int], None]) -> None:

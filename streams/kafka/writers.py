@@ -81,7 +81,7 @@ class Journal:
         report = partial(self._delivered, done)
         until_s = time.monotonic() + AUDIT_TIMEOUT_MS / 1000
         while True:
-            self._check()
+            self.check()
             try:
                 self._producer.produce(topic, value, key, partition, on_delivery=report, headers=list(headers))
             except BufferError as error:
@@ -101,22 +101,26 @@ class Journal:
             assert offset is not None
             done(offset)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise AuditFailed where a record failed."""
         if self._failure is not None:
             raise AuditFailed(self._failure)
 
     def serve(self, timeout_s: float) -> None:
-        """Call ``done`` for what was acknowledged, one thread at a time; waits only while nothing was.
+        """Call ``done`` for what was acknowledged, one thread at a time; who waits has the rest sent at once.
 
         Raises:
             AuditFailed: a record failed.
         """
         if self._serving.acquire(blocking=timeout_s > 0, timeout=timeout_s if timeout_s > 0 else -1):
             try:
-                self._producer.poll(timeout_s)
+                if timeout_s > 0:
+                    self._producer.flush(timeout_s)
+                else:
+                    self._producer.poll(0)
             finally:
                 self._serving.release()
-        self._check()
+        self.check()
 
     def close(self) -> None:
         """Wait for what is on its way, at most 5 s."""

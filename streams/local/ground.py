@@ -16,9 +16,7 @@ from stayhand.signing import point_key
 from streams import topics
 from streams.commands import _kafka
 from streams.commands._session import Mistaken, Session
-from streams.shipped import DEFAULT_PACK
 
-DEFAULT_POLICY = DEFAULT_PACK
 KEY_ID = "k1"
 NO_LIMIT = 1_000_000_000
 _LOG = structlog.get_logger("stayhand.replay")

@@ -26,13 +26,13 @@ from streams.commands._session import (
     Session,
     operator_name,
 )
-from streams.local import ground
 from streams.local.errors import Failed
 from streams.local.interrupt import stoppable
 from streams.replay import report
 from streams.replay.progress import Bar
 from streams.replay.runner import Plan, Report, replay
 from streams.settings import load
+from streams.shipped import DEFAULT_PACK
 from streams.topics import TopicsFailed
 
 app = typer.Typer(help="Score recorded logs under a prefix of their own.")
@@ -69,7 +69,7 @@ def run(
     prefix: Annotated[
         str, typer.Option(help="What the topics' names begin with, unused so far; a random one is made, and removed.")
     ] = "",
-    policy: Annotated[Path, typer.Option(help="The policy pack that decides.")] = ground.DEFAULT_POLICY,
+    policy: Annotated[Path, typer.Option(help="The policy pack that decides.")] = DEFAULT_PACK,
     backfill: Annotated[bool, typer.Option("--backfill", help="Hand the baselines to the live prefix.")] = False,
     live_prefix: Annotated[str, typer.Option(envvar="STAYHAND_PREFIX", help="The live prefix.")] = DEFAULT_PREFIX,
     partitions: Annotated[int, typer.Option(min=1, help="Of the replay's topics.")] = 4,

@@ -18,6 +18,7 @@ from streams.replay.ledger import Ledger, Peak
 from streams.replay.ordering import Intake, Queue, take_in
 from streams.replay.pump import Pump
 from streams.replay.sources import leaves
+from streams.shipped import DEFAULT_PACK
 
 POINT = "replay"
 
@@ -32,7 +33,7 @@ class Plan:
 
     paths: tuple[Path, ...]
     session: Session
-    policy: Path = grounds.DEFAULT_POLICY
+    policy: Path = DEFAULT_PACK
     live: Session | None = None
     keep: bool = False
     partitions: int = 4

@@ -7,7 +7,7 @@ import random
 import struct
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Bad:
 
 
 def of(**changes: Any) -> Callable[[AskHeaders], AskHeaders]:
-    return lambda headers: replace(headers, **changes)
+    return lambda headers: headers._replace(**changes)
 
 
 def body(**parts: Any) -> bytes:
@@ -121,7 +121,7 @@ def headers_for(gate: Gate, bad: Bad, number: int) -> AskHeaders:
     )
     made = bad.headers(plain)
     key = b"\x00" * 32 if bad.forged else gate.ground.key
-    return replace(made, signature=sign(key, made.signable(bad.key, bad.value)))
+    return made._replace(signature=sign(key, made.signable(bad.key, bad.value)))
 
 
 def letters(gate: Gate) -> list[dict[str, Any]]:

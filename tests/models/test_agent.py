@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import reasons
-from models.agent import agent_points
+from models.agent import POINTS, agent_points, weights_version
+from models.event import MODEL_VERSION
 from models.transition import NEW, decide, redecide, verdict_under
 from stayhand.agents import AgentSession
 from stayhand.canonical import canonical
@@ -133,6 +134,12 @@ def test_every_term_has_a_sentence_without_numbers(signals: dict[str, Any]) -> N
         said = reasons.agent_reason(name)
         assert said["code"] == name
         assert not any(character.isdigit() for character in said["message"])
+
+
+@pytest.mark.parametrize("name", sorted(POINTS))
+def test_the_models_version_names_the_points(name: str) -> None:
+    assert weights_version() in MODEL_VERSION
+    assert weights_version({**POINTS, name: POINTS[name] + 1}) != weights_version()
 
 
 def test_a_decision_on_signals_is_made_again_from_its_record() -> None:

@@ -219,7 +219,7 @@ def test_the_scores_reach_the_event_and_what_was_taught_can_be_taken_back() -> N
     name = OWN[0]
     seen = features(b, act(name), LAST + STEP_MS, PRIOR, PROFILE)
     found = score(seen)
-    assert None not in (found.epoch, found.q, found.p, found.drift)
+    assert None not in (found.epoch, found.q, found.drift)
     note = lesson(seen, found, "a", True)
     after = see(b, note)
     undone = take_back(after, taught_from(taught(note)))

@@ -35,6 +35,7 @@ from models.event import (
     taught_from,
 )
 from models.prior import load_prior
+from schemas.profiles import BINS
 from stayhand.wire import PendingAction, pending_action
 
 START = 1_760_000_000_000
@@ -105,7 +106,8 @@ SIGNS = st.builds(
     windows=st.tuples(SUM, SUM, SUM),
     before=st.integers(-14_000, 9_000),
     drift=st.integers(-7_000, 2_048),
-    tails=st.tuples(*[st.integers(0, 1_024)] * epoch.BINS),
+    tails=st.just(()) | st.tuples(*[st.integers(0, 1_024)] * BINS),
+    peers=st.tuples(COUNT, COUNT),
 )
 FEATURES = st.builds(
     Features,
@@ -143,9 +145,11 @@ def test_scores_are_bounded_whole_and_the_same_each_time(f: Features) -> None:
     assert s.total == s.session + s.rate
     assert [value for _, value in s.terms] == sorted((value for _, value in s.terms), reverse=True)
     assert len({name for name, _ in s.terms}) == len(s.terms)
-    ready = f.signs is not None and f.signs.totals[0] > 0
-    assert [value is not None for value in (s.epoch, s.q, s.p)] == [ready] * 3
-    assert (s.drift is not None) == (f.signs is not None and ready and f.signs.totals[3] == epoch.ANCHOR_EPOCHS)
+    signs = f.signs
+    ready = signs is not None and signs.totals[0] > 0 and signs.windows[0][3] + 1 >= epoch.WHOLE_WINDOW
+    assert [value is not None for value in (s.epoch, s.q)] == [ready] * 2
+    assert (s.p is not None) == (ready and signs is not None and bool(signs.tails))
+    assert (s.drift is not None) == (signs is not None and signs.totals[3] == epoch.ANCHOR_EPOCHS)
     assert abs(s.epoch or 0) <= 32 * 1024
     assert 0 <= (s.p or 0) <= 1024
 

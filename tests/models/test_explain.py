@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.epoch import ANCHOR_EPOCHS, WHOLE_WINDOW, Signs
 from models.event import Evidence, Features, features_json, score
-from models.explain import explained, in_words, weights, without
+from models.explain import explained, in_words, suspicion, weights, without
 from models.judge import judge
 from models.scene import Scene
 from models.transition import NEW, decide, settle
+from schemas.profiles import BINS
 from tests.models.asks import START_MS, ask, audit, default_pack, world
 
 counts = st.integers(0, 5_000)
@@ -26,8 +28,25 @@ evidence = st.builds(
     st.integers(1, 50_000),
 )
 maybe = st.none() | evidence
+share = st.integers(1, 1_000_000)
+window = st.tuples(st.integers(-90_000, 90_000), *[st.integers(0, 90_000)] * 2, st.integers(0, 99))
+signs = st.builds(
+    Signs,
+    levels=st.tuples(st.integers(0, 255), st.integers(0, 63), st.integers(0, 15)),
+    r=st.integers(1, 100),
+    totals=st.tuples(st.integers(0, 250), st.integers(0, 25_000), st.integers(0, 500), st.integers(40, ANCHOR_EPOCHS)),
+    others=st.tuples(share, share, share),
+    new=st.booleans(),
+    usual=st.integers(0, 20_000),
+    met=st.integers(0, 3_600),
+    windows=st.tuples(window, window, window),
+    before=st.integers(-14_000, 9_000),
+    drift=st.integers(-7_000, 2_048),
+    tails=st.just(()) | st.tuples(*[st.integers(0, 1_024)] * BINS),
+    peers=st.tuples(st.integers(0, 41), st.integers(0, 41)),
+)
 events = st.builds(
-    lambda channels, hour, total, impact, z, session, matured: Features(
+    lambda channels, hour, total, impact, z, session, matured, lately: Features(
         at_ms=START_MS,
         gap_ms=1_000,
         keys=(),
@@ -43,6 +62,7 @@ events = st.builds(
         matured=matured,
         age_ms=4_000_000,
         epoch=1,
+        signs=lately,
     ),
     st.tuples(evidence, maybe, maybe, maybe),
     counts,
@@ -51,11 +71,12 @@ events = st.builds(
     st.tuples(*[st.integers(-8_000, 8_000)] * 3),
     st.integers(0, 40_000),
     st.integers(0, 100),
+    st.none() | signs,
 )
 
 
 def verdict(f: Features) -> int:
-    """The severity that the shipped bands alone give."""
+    """The severity that the shipped bands, and the rules for every action, give."""
     used: dict[str, Any] = {"at_ms": f.at_ms}
     scene = Scene("token:ci", "no.rule.names.this", None, used, score(f), f.impact, "p", late=False, lists={})
     return judge(default_pack(), scene).severity
@@ -66,11 +87,11 @@ def verdict(f: Features) -> int:
 def test_without_its_top_reason_a_decision_scores_lower_and_is_no_more_severe(f: Features) -> None:
     found = weights(f)
     if not found:
-        assert score(f).total == 0, "a score above 0 has a reason"
+        assert suspicion(score(f)) == 0, "a score above 0 has a reason"
         return
     term, weight = found[0]
     less = without(f, term)
-    assert score(less).total == score(f).total - weight < score(f).total
+    assert suspicion(score(less)) == suspicion(score(f)) - weight < suspicion(score(f))
     assert verdict(less) <= verdict(f)
 
 
@@ -80,7 +101,7 @@ def test_each_reason_told_lowers_the_score_by_its_weight_and_heavier_ones_come_f
     found = weights(f)
     assert [weight for _, weight in found] == sorted((weight for _, weight in found), reverse=True)
     for term, weight in found:
-        assert score(f).total - score(without(f, term)).total == weight > 0
+        assert suspicion(score(f)) - suspicion(score(without(f, term))) == weight > 0
 
 
 def test_taking_the_top_reason_away_lowers_the_verdict() -> None:
@@ -90,6 +111,60 @@ def test_taking_the_top_reason_away_lowers_the_verdict() -> None:
     assert verdict(f) > 0
     assert weights(f)[0][0] == "action"
     assert verdict(without(f, "action")) == 0
+
+
+def lately(h: int, drift: int) -> Features:
+    """An ordinary event of an identity of sixty epochs, whose last hundred actions scored about ``h``."""
+    usual = Evidence(1_400, 1_412, 3, 1, 10, 10)
+    calm = (0, 60_000, 0, 99)
+    found = Signs(
+        *((100, 20, 9), 5, (60, 6_000, 12, ANCHOR_EPOCHS), (50_000_000, 500_000, 300_000), False, 0, 0),
+        *((calm, calm, calm), h, drift, (512,) * BINS, (3, 41)),
+    )
+    quiet = (*((1, 1, 1), (0, 0, 0)), 0, 99, 4_000_000, 1)
+    return Features(START_MS, 1, (), (usual, usual, None, None), 3, 0, 0, 1, 0, *quiet, signs=found)
+
+
+def test_taking_away_what_was_done_lately_lowers_the_verdict() -> None:
+    f = lately(9_000, -1_024)
+    assert verdict(f) == 2
+    assert weights(f)[0][0] == "epoch"
+    assert verdict(without(f, "epoch")) == 0
+
+
+@pytest.mark.parametrize(("term", "other"), [("epoch", "drift"), ("drift", "epoch")])
+def test_what_was_done_lately_and_the_drift_are_reasons_of_their_own(term: str, other: str) -> None:
+    found = dict(weights(lately(9_000, 900)))
+    assert {"epoch", "drift"} <= found.keys()
+    left = dict(weights(without(lately(9_000, 900), term)))
+    assert term not in left
+    assert left[other] == found[other]
+
+
+def test_an_identity_that_was_calm_lately_has_no_such_reason() -> None:
+    assert not {"epoch", "drift"} & dict(weights(lately(-9_000, -100))).keys()
+
+
+def test_a_score_that_is_not_ready_is_no_reason() -> None:
+    f = lately(9_000, 900)
+    assert f.signs is not None
+    few = (0, 60_000, 0, WHOLE_WINDOW - 2)
+    young = f._replace(signs=f.signs._replace(windows=(few, few, few), totals=(60, 6_000, 12, 49)))
+    assert not {"epoch", "drift"} & dict(weights(young)).keys()
+
+
+def test_peers_and_what_was_done_lately_are_told_with_numbers_and_plainly_without() -> None:
+    f = lately(9_000, 900)
+    rare = f._replace(channels=(Evidence(0, 1_412, 3, 1, 10, 10), *f.channels[1:]))
+    told = {each.term: each for each in explained(record(1) | {"features": features_json(rare)}, most=9)}
+    assert told["action"].text == "ci has used iam.key.create 0 times in 1,412 actions; 3 of 41 peers ever did"
+    assert "that somebody else did the last 100 actions of ci" in told["epoch"].text
+    assert "50.0 % of all such stretches score as high" in told["epoch"].text
+    assert told["drift"].text.startswith("what ci learned lately is 0.88 nats away")
+    for each in told.values():
+        assert each.plain
+        assert not any(character.isdigit() for character in each.plain)
+    assert "somebody else" in told["epoch"].plain
 
 
 def record(times: int = 60) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -82,19 +81,22 @@ def test_a_whole_number_is_an_integer_however_it_was_written() -> None:
 @pytest.mark.parametrize(
     ("source", "needs"),
     [
-        ("ready.epoch && score.q > -4.9", {"epoch"}),
-        (" ready.drift&&score.drift > 0.0", {"drift"}),
-        ("ready.epoch && score.q > 1.0 || action.impact >= 2", set()),
-        ("ready.epoch && score.q > 1.0 ? true : true", set()),
-        ("!ready.epoch && action.impact >= 2", set()),
-        ("action.impact >= 2 && ready.epoch", set()),
-        ('ready.epoch && action.name == "a||b"', {"epoch"}),
+        ("ready.epoch && score.q > -4.9", "epoch"),
+        (" ready.drift&&score.drift > 0.0", "drift"),
+        ("ready.p && score.p < 0.05", "p"),
+        ("ready.agent && score.agent >= 4", "agent"),
+        ("ready.epoch && score.q > 1.0 || action.impact >= 2", ""),
+        ("ready.epoch && score.q > 1.0 ? true : true", ""),
+        ("!ready.epoch && action.impact >= 2", ""),
+        ("action.impact >= 2 && ready.epoch", ""),
+        ('ready.epoch && action.name == "a||b"', "epoch"),
     ],
 )
-def test_what_must_be_ready_is_looked_at_first_and_changes_no_answer(source: str, needs: set[str]) -> None:
+def test_a_condition_cannot_hold_without_what_it_needs(source: str, needs: str) -> None:
     full, empty = samples()
     found = compile_condition(source, _FIELDS)
     assert found.needs == needs
-    whole = replace(found, needs=frozenset())
     for scene in (full, empty):
-        assert found.holds(scene.value) == whole.holds(scene.value)
+        lacking = bool(needs) and not scene.ready(needs)
+        assert not (lacking and found.holds(scene.value))
+    assert not needs or not empty.ready(needs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -143,7 +142,7 @@ def test_holds_that_do_not_fit_are_blocks_and_the_others_stay() -> None:
 def test_a_repeat_that_makes_its_hold_too_large_is_a_block() -> None:
     asked = ask("test.approve", idempotency_key="k")
     state = settle(NEW, decide(NEW, asked, world()).effects)
-    huge = replace(asked, ce_id="other", correlation_id=b"x" * 4_000)
+    huge = asked._replace(ce_id="other", correlation_id=b"x" * 4_000)
     ruling = decide(state, huge, world())
     assert (ruling.decision["verdict"], codes(ruling)) == ("block", ["holds-full", "approve"])
     assert settle(state, ruling.effects).facts == state.facts

@@ -18,6 +18,7 @@ from streams.local.scorer import ScorerProcess
 from streams.record import parse_key, unpack
 from streams.replay.command import app
 from streams.replay.runner import Plan, replay
+from streams.shipped import DEFAULT_PACK
 from tests.replay.samples import ACCOUNT, GITHUB, K8S, TRAIL, but
 
 RUN = CliRunner()
@@ -102,7 +103,7 @@ def test_backfilled_baselines_are_those_of_the_replay_and_a_live_scorer_takes_th
     bootstrap, unique_prefix, logs, tmp_path
 ):
     past, live = session(bootstrap, f"{unique_prefix}-past"), session(bootstrap, f"{unique_prefix}-live")
-    laid = ground.lay(live, ground.replay_point(live, "p"), ground.DEFAULT_POLICY, tmp_path, 2)
+    laid = ground.lay(live, ground.replay_point(live, "p"), DEFAULT_PACK, tmp_path, 2)
     report = replay(Plan((logs,), past, live=live, keep=True, partitions=3), Silent())
     learned = baselines(past)
     assert report.backfilled == len(learned) == 3

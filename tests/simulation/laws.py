@@ -11,6 +11,7 @@ from models.transition import encode_facts
 from streams import record as state_record
 from streams.audit import AuditEntry
 from streams.ownership import Ownership
+from streams.registry import Registry
 from tests.fold import empty_ownership, fold
 from tests.simulation import world as simulated
 from tests.simulation.kafka import TOPIC_IDS, Sent
@@ -26,6 +27,7 @@ def check(run: simulated.World) -> None:
     terms_only_rise_among_effective_records(history)
     folded = each_record_follows_from_the_fold_before_it(history)
     state_is_the_fold_of_the_effective_records(run, folded)
+    each_decision_names_the_profile_in_force(run, history)
     answers_are_the_recorded_bytes(run, history)
     a_one_use_grant_lets_at_most_one_ask_act(run, history)
     no_permit_after_an_acknowledged_freeze(run, history)
@@ -51,7 +53,21 @@ def terms_only_rise_among_effective_records(history: list[AuditEntry]) -> None:
 def each_record_follows_from_the_fold_before_it(history: list[AuditEntry]) -> Ownership:
     """The laws of ``tests.fold`` over the simulation's one partition."""
     own = empty_ownership((TOPIC_IDS["actions"], TOPIC_IDS["controls"]))
-    return fold(history, own, simulated.pack(), simulated.prior(), POINT)
+    published = {each.hash: each for each in simulated.profiles()}
+    return fold(history, own, simulated.pack(), simulated.prior(), POINT, published)
+
+
+def each_decision_names_the_profile_in_force(run: simulated.World, history: list[AuditEntry]) -> None:
+    """The audit's word on which peers an ask was compared with follows from the global topic and the group."""
+    changes, registry = iter(run.kafka.log("global", 0)), Registry(simulated.prior())
+    for body in (entry.body for entry in history if entry.body["kind"] == "decision"):
+        while registry.offset < body["vector"]["globals"]:
+            change = next(changes)
+            registry.apply((change.key or b"").decode(), change.value, change.offset)
+        if registry.offset > body["vector"]["globals"]:
+            raise AssertionError("a decision looks at an older global topic than one before it")
+        peers = registry.world(POINT, "x").profiles.of(body["identity"], body["facts"].get("group", ""))
+        assert body["vector"]["profile"] == ("" if peers is None else peers.hash)
 
 
 def state_is_the_fold_of_the_effective_records(run: simulated.World, folded: Ownership) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 
 from models.policy import CompiledPack, compile_pack
 from models.prior import Prior, load_prior
+from models.profiles import Member, Profile, peer_profile
 from models.reviews import lesson_of
 from schemas.documents import ActivePolicy, EnforcementPoint, PackDocument
+from schemas.profiles import BINS, ProfileDocument
 from stayhand.headers import TYPE_OUTCOME, TYPE_PENDING, AskHeaders, rfc3339
 from streams.answers import Answers
 from streams.audit import AuditEntry, decode, effective
@@ -71,6 +73,20 @@ def prior() -> Prior:
     return load_prior()
 
 
+# Where profiles come and go, one after another; the identity is in the group once it is registered.
+PLACES = ("everybody/", "type/token", "group/ops", "type/token", "everybody/", "group/ops")
+
+
+@lru_cache(maxsize=1)
+def profiles() -> tuple[Profile, ...]:
+    """A profile for each of `PLACES`, no two alike."""
+    codes = [prior().action(name).code for name in ("read.thing", "deploy.prod")]
+    return tuple(
+        peer_profile(f"{n}", [Member(dict.fromkeys(codes, (9 + n, 3)), 40, 9, {}, (9 * n,) * BINS)] * 5)
+        for n in range(len(PLACES))
+    )
+
+
 @dataclass
 class SimFuture:
     """The future of a checkpoint that runs as a task of the same process."""
@@ -123,6 +139,7 @@ class Plan:
     pauses: int = 0
     moves: int = 0
     wipes: bool = False
+    profiles: int = 0
 
 
 @dataclass
@@ -141,6 +158,7 @@ class World:
     endings: list[BaseException] = field(default_factory=list)
     asked: int = 0
     said: int = 0
+    published: int = 0
     approved: set[str] = field(default_factory=set)
     reported: set[str] = field(default_factory=set)
 
@@ -212,7 +230,8 @@ class World:
         return ready and not (own.dirty or own.committing or own.waiting)
 
     def _spent(self) -> bool:
-        return self.asked == len(self.plan.actions) and self.said == len(self.plan.controls)
+        told = self.said == len(self.plan.controls) and self.published == self.plan.profiles
+        return told and self.asked == len(self.plan.actions)
 
     def _deal(self) -> None:
         draw = self.schedule.rng.random()
@@ -244,7 +263,9 @@ class World:
             arrive(process)
 
     def _say_next(self) -> None:
-        if self.asked < len(self.plan.actions) and (
+        if self.published < self.plan.profiles and self.schedule.rng.random() < 0.3:
+            self._publish_profile()
+        elif self.asked < len(self.plan.actions) and (
             self.said >= len(self.plan.controls) or self.schedule.rng.random() < 0.6
         ):
             self._ask(*self.plan.actions[self.asked])
@@ -311,6 +332,8 @@ class World:
                 "expires_at_ms": int(self.schedule.now_s * 1000) + 10_000_000,
                 "uses_left": 1,
             }
+        if kind == "register":
+            body["group"] = "ops"
         if kind == "approve":
             held = self._open_holds()
             if not held:
@@ -342,6 +365,17 @@ class World:
                     "lesson": lesson.model_dump(mode="json"),
                 }
         return None
+
+    def _publish_profile(self) -> None:
+        """The next profile in its place; the last one of a plan is taken away instead."""
+        place, profile = PLACES[self.published], profiles()[self.published]
+        scope, _, name = place.partition("/")
+        document = ProfileDocument.model_validate(
+            {"scope": scope, "name": name, "hash": profile.hash, "profile": profile.counts, "by": "op"}
+        )
+        self.published += 1
+        value = None if self.published == len(PLACES) else document.model_dump_json().encode()
+        self.kafka.append("global", 0, f"profile/{place}".encode(), value)
 
     def _open_holds(self) -> list[str]:
         return [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -38,7 +37,7 @@ def lives(
         given = ask(name, at_ms=START_MS + n * 4_000, n=n, late=draw.random() < 0.01, resource=resource)
         subject = given.action.subject.model_copy(update={"id": f"ci-{draw.randrange(identities)}"})
         action = given.action.model_copy(update={"subject": subject})
-        given = replace(given, identity=action.identity, action=action)
+        given = given._replace(identity=action.identity, action=action)
         state = states.get(given.identity, NEW)
         ruling = decide(state, given, worlds[0])
         states[given.identity] = settle(state, ruling.effects)
@@ -62,6 +61,7 @@ def record(given: Ask, ruling: Ruling, world: World, n: int) -> Json:
             "globals": 0,
             "policy": world.pack.hash,
             "prior": world.prior.hash,
+            "profile": ruling.profile,
             "model": MODEL_VERSION,
         },
         "ask": {

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from dataclasses import replace
 
 import orjson
 import pytest
@@ -132,7 +131,7 @@ def test_an_answer_to_a_hold_is_decided_as_if_the_pack_had_held_it():
     [hold] = state.facts.holds
     approve = Approve(control_id="ab" * 8, by="ann", hold_id=hold.hold_id)
     final = answer_hold(state, approve, asks.START_MS, "ff" * 16, world, held.identity, asks.point())
-    body = record(held, replace(ruling, decision=final.decision, facts=final.facts), world, 1) | {"kind": "final"}
+    body = record(held, ruling._replace(decision=final.decision, facts=final.facts), world, 1) | {"kind": "final"}
     other = compile_pack(asks.PACK.replace("timeout_s: 600", "timeout_s: 500"))
     assert again(body, other).decision["verdict"] == final.decision["verdict"] == "permit"
     tally = tallied([body], other)

@@ -91,9 +91,9 @@ def record(
     """A record of the actions topic, signed as its headers say; ``body`` bytes stand as they are."""
     value = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":")).encode()
     secret = signing.point_key(master, headers.point, headers.key_id)
-    signed = replace(headers, signature=signing.sign(secret, headers.signable(key or b"", value)))
+    signed = headers._replace(signature=signing.sign(secret, headers.signable(key or b"", value)))
     plain = Record("stayhand.actions", partition_for(key or b"", PARTITIONS), 7, NOW, key, value, signed.encode())
-    return replace(plain, **changed)
+    return plain._replace(**changed)
 
 
 def body(**changes: Any) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def test_an_ask_is_late_once_its_deadline_has_passed_since_its_append() -> None:
 
 
 def test_an_ask_may_leave_the_reply_partition_to_its_key_and_use_a_domain_topic() -> None:
-    headers = replace(HEADERS, reply_partition=None, reply_topic="stayhand.decisions.ci")
+    headers = HEADERS._replace(reply_partition=None, reply_topic="stayhand.decisions.ci")
     ask = reader().read(record(headers=headers), NOW)
     assert isinstance(ask, Ask)
     assert ask.reply_partition is None
@@ -231,20 +231,20 @@ BAD_HEADERS: list[tuple[str, dict[str, Any], str, str, bool]] = [
     ("changes", "code", "field", "reply"), [case[1:] for case in BAD_HEADERS], ids=[case[0] for case in BAD_HEADERS]
 )
 def test_a_bad_header_is_refused_by_name(changes: dict[str, Any], code: str, field: str, reply: bool) -> None:
-    refused = refusal(record(headers=replace(HEADERS, **changes)))
+    refused = refusal(record(headers=HEADERS._replace(**changes)))
     assert (refused.code, refused.field, refused.reply_allowed) == (code, field, reply)
 
 
 def without(name: str) -> Callable[[Record], Record]:
-    return lambda good: replace(good, headers=[header for header in good.headers if header[0] != name])
+    return lambda good: good._replace(headers=[header for header in good.headers if header[0] != name])
 
 
 def with_header(name: str, value: bytes | None) -> Callable[[Record], Record]:
-    return lambda good: replace(good, headers=[*without(name)(good).headers, (name, value)])
+    return lambda good: good._replace(headers=[*without(name)(good).headers, (name, value)])
 
 
 def changed(**fields: Any) -> Callable[[Record], Record]:
-    return lambda good: replace(good, **fields)
+    return lambda good: good._replace(**fields)
 
 
 SIGNATURE = "stayhand_signature"
@@ -262,14 +262,14 @@ BAD_RECORDS: list[tuple[str, Callable[[Record], Record], str, str]] = [
     ("no id", without("ce_id"), "bad-headers", "ce_id"),
     ("no type", without("ce_type"), "bad-headers", "ce_type"),
     ("old specification", with_header("ce_specversion", b"0.3"), "bad-headers", "ce_specversion"),
-    ("header twice", lambda good: replace(good, headers=[*good.headers, ("ce_id", b"x")]), "bad-headers", "ce_id"),
+    ("header twice", lambda good: good._replace(headers=[*good.headers, ("ce_id", b"x")]), "bad-headers", "ce_id"),
     ("null header", with_header("stayhand_point", None), "bad-headers", "stayhand_point"),
     ("partition as text", with_header("kafka_replyPartition", b"3"), "bad-headers", "kafka_replyPartition"),
     ("negative partition", with_header("kafka_replyPartition", b"\xff" * 4), "bad-headers", "kafka_replyPartition"),
     ("negative deadline", with_header("stayhand_deadline_ms", b"-5"), "bad-headers", "stayhand_deadline_ms"),
     ("no signature", without("stayhand_signature"), "bad-signature", SIGNATURE),
     ("wrong signature", with_header("stayhand_signature", b"s" * 32), "bad-signature", SIGNATURE),
-    ("changed value", lambda good: replace(good, value=(good.value or b"") + b" "), "bad-signature", SIGNATURE),
+    ("changed value", lambda good: good._replace(value=(good.value or b"") + b" "), "bad-signature", SIGNATURE),
     ("longer deadline", with_header("stayhand_deadline_ms", b"2001"), "bad-signature", SIGNATURE),
     ("other reply topic", with_header("kafka_replyTopic", b"stayhand.decisions.ci"), "bad-signature", SIGNATURE),
     ("other reply partition", with_header("kafka_replyPartition", b"\x00\x00\x00\x02"), "bad-signature", SIGNATURE),
@@ -301,16 +301,16 @@ def test_a_signature_of_another_master_secret_is_refused() -> None:
 
 
 def test_one_point_s_key_does_not_sign_for_another() -> None:
-    stolen = replace(HEADERS, point="gone-topic", reply_topic="stayhand.decisions.gone")
+    stolen = HEADERS._replace(point="gone-topic", reply_topic="stayhand.decisions.gone")
     value = json.dumps(BODY).encode()
     signature = signing.sign(signing.point_key(MASTER, "gateway", "k1"), stolen.signable(IDENTITY.encode(), value))
     assert (
-        refusal(replace(record(value), headers=replace(stolen, signature=signature).encode())).code == "bad-signature"
+        refusal(record(value)._replace(headers=stolen._replace(signature=signature).encode())).code == "bad-signature"
     )
 
 
 def test_a_key_holds_up_to_and_including_its_last_millisecond_by_append_time() -> None:
-    headers = replace(HEADERS, key_id="last")
+    headers = HEADERS._replace(key_id="last")
     assert isinstance(reader().read(record(headers=headers), NOW + 10**9), Ask)
     assert refusal(record(headers=headers, timestamp_ms=NOW + 1)).code == "expired-key"
 
@@ -348,21 +348,21 @@ def test_a_value_that_is_too_large_is_answered_only_as_long_as_its_signature_is_
 def test_unsigned_skips_the_signature_alone() -> None:
     using = reader(KeyRing(None))
     assert isinstance(using.read(without("stayhand_signature")(record()), NOW), Ask)
-    assert refusal(record(headers=replace(HEADERS, point="nobody")), using).code == "unknown-point"
-    assert refusal(record(headers=replace(HEADERS, key_id="gone")), using).code == "revoked-key"
+    assert refusal(record(headers=HEADERS._replace(point="nobody")), using).code == "unknown-point"
+    assert refusal(record(headers=HEADERS._replace(key_id="gone")), using).code == "revoked-key"
     assert refusal(record(body(action={"name": "x"})), using).code == "action-not-allowed"
     assert (
-        refusal(record(headers=replace(HEADERS, reply_topic="stayhand.audit")), using).code == "reply-topic-not-allowed"
+        refusal(record(headers=HEADERS._replace(reply_topic="stayhand.audit")), using).code == "reply-topic-not-allowed"
     )
 
 
 def test_the_unsigned_point_stands_for_asks_that_name_none_and_for_no_other() -> None:
     anyone = POINT.model_copy(update={"point": "unsigned"})
     using = reader(KeyRing(None), replace(SETTINGS, unsigned_point=anyone))
-    ask = using.read(record(headers=replace(HEADERS, point="", key_id="")), NOW)
+    ask = using.read(record(headers=HEADERS._replace(point="", key_id="")), NOW)
     assert isinstance(ask, Ask)
     assert ask.point is anyone
-    assert refusal(record(headers=replace(HEADERS, point="nobody")), using).code == "unknown-point"
+    assert refusal(record(headers=HEADERS._replace(point="nobody")), using).code == "unknown-point"
 
 
 def test_an_unsigned_point_beside_a_master_secret_is_a_mistake() -> None:
@@ -371,7 +371,7 @@ def test_an_unsigned_point_beside_a_master_secret_is_a_mistake() -> None:
 
 
 def test_the_event_clock_takes_the_time_that_the_event_says_and_old_logs_are_fresh_on_demand() -> None:
-    old = record(headers=replace(HEADERS, ce_time="2021-03-01T00:00:00Z"))
+    old = record(headers=HEADERS._replace(ce_time="2021-03-01T00:00:00Z"))
     ask = reader(settings=replace(SETTINGS, clock="event", freshness_ms=0)).read(old, NOW)
     assert isinstance(ask, Ask)
     assert ask.at_ms == 1_614_556_800_000
@@ -389,7 +389,7 @@ def outcome(receipt: str, decided: str = "ab" * 16, result: str = "done", **chan
         "correlation_id": b"",
         "deadline_ms": 0,
     }
-    return record(told, replace(HEADERS, **{**plain, **changes}))
+    return record(told, HEADERS._replace(**{**plain, **changes}))
 
 
 def test_an_outcome_needs_no_reply_address_and_brings_back_what_was_taught() -> None:
@@ -428,19 +428,19 @@ def _noise(source: random.Random) -> Record:
     names = [name for name, _ in good.headers]
     match source.randrange(6):
         case 0:
-            return replace(good, key=noise, value=noise, headers=[(source.choice(names), noise) for _ in range(5)])
+            return good._replace(key=noise, value=noise, headers=[(source.choice(names), noise) for _ in range(5)])
         case 1:
             return record(noise)
         case 2:
             return with_header(source.choice(names), noise)(good)
         case 3:
-            return replace(good, key=noise)
+            return good._replace(key=noise)
         case 4:
             text = bytearray(good.value or b"")
             text[source.randrange(len(text))] = source.randrange(256)
             return record(bytes(text))
         case _:
-            return replace(good, timestamp_ms=source.randrange(-(2**63), 2**63), partition=source.randrange(-1, 9))
+            return good._replace(timestamp_ms=source.randrange(-(2**63), 2**63), partition=source.randrange(-1, 9))
 
 
 def test_ten_thousand_random_records_raise_nothing_but_refusals() -> None:

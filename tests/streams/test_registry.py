@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from models.policy import CompiledPack, compile_pack
 from models.prior import Prior, load_prior
+from models.profiles import Member, Profile, peer_profile
 from schemas.documents import EnforcementPoint, PointKey
+from schemas.profiles import BINS
 from streams.registry import MAX_WORLDS, InvalidGlobal, NotReady, Registry, family_of
 
 SOURCE = 'name: {}\nversion: "{}"\nbands:\n  block: {{at: {}, reason: {{code: odd, message: Odd.}}}}\n'
@@ -61,6 +63,23 @@ def scoped(kind: str, scope: str, name: str = "") -> tuple[str, bytes]:
     return f"{kind}/{scope}/{name}", json.dumps({"scope": scope, "name": name, "by": "ann"}).encode()
 
 
+@lru_cache
+def peers(version: str) -> Profile:
+    return peer_profile(version, [Member({1: (5, 2)}, 9, 2, {}, (0,) * BINS)])
+
+
+def profile(place: str, version: str = "1", /, **changes: Any) -> tuple[str, bytes]:
+    made = peers(version)
+    scope, _, name = place.partition("/")
+    document = {"scope": scope, "name": name, "hash": made.hash, "profile": made.counts.model_dump(), "by": "ann"}
+    return f"profile/{place}", json.dumps({**document, **changes}).encode()
+
+
+def compared(made: Registry, identity: str, group: str = "") -> str:
+    found = made.world(gateway(made), "x").profiles.of(identity, group)
+    return "" if found is None else found.version
+
+
 def folded(*records: tuple[str, bytes | None]) -> Registry:
     made = registry()
     for offset, (key, value) in enumerate(records):
@@ -105,6 +124,9 @@ RECORDS = [
     scoped("switch", "family", "deploy"),
     scoped("observe", "family", "token"),
     scoped("observe", "gate"),
+    profile("everybody/"),
+    profile("type/token", "2"),
+    profile("group/ops", "3"),
 ]
 
 
@@ -235,6 +257,17 @@ def test_observe_mode_covers_its_scope_alone(records: list[Any], action: str, ob
         (*pack("two", name="else"), "name"),
         (*pack("two", version="9"), "version"),
         (pack("one")[0], None, "value"),
+        ("profile/type/token", profile("type/token", hash="ab" * 32)[1], "hash"),
+        ("profile/type/user", profile("type/token")[1], "key"),
+        ("profile/type/", profile("type/")[1], "name"),
+        ("profile/everybody/x", profile("everybody/x")[1], "name"),
+        ("profile/nobody/x", profile("nobody/x")[1], "scope"),
+        ("profile/group/a", profile("group/a", profile={})[1], "profile.version"),
+        (
+            "profile/group/a",
+            profile("group/a", profile=peers("1").counts.model_dump() | {"values": [[70_000, 1, 1, 1, 1]]})[1],
+            "profile.values.0.0",
+        ),
     ],
 )
 def test_a_bad_record_changes_nothing_and_names_its_field(key: str, value: bytes | None, field: str) -> None:
@@ -243,6 +276,26 @@ def test_a_bad_record_changes_nothing_and_names_its_field(key: str, value: bytes
     error = refused(made, key, value)
     assert (error.field, error.code) == (field, "invalid-global")
     assert view(made) == view(folded(*before))
+
+
+def test_an_identity_is_compared_with_its_group_else_its_type_else_everybody() -> None:
+    made = folded(point(), pack("one"), policy("one"), profile("everybody/", "1"), profile("type/token", "2"))
+    assert [compared(made, name) for name in ("token:ci", "user:ann")] == ["2", "1"]
+    made.apply(*profile("group/a/b", "3"), 9)
+    assert [compared(made, "token:ci", group) for group in ("a/b", "other")] == ["3", "2"]
+    made.apply(*profile("group/a/b", "4"), 10)
+    assert compared(made, "token:ci", "a/b") == "4"
+    assert made.profile(peers("4").hash) == peers("4")
+    for key in ("profile/group/a/b", "profile/type/token", "profile/everybody/"):
+        made.apply(key, None, 11)
+    assert compared(made, "token:ci", "a/b") == ""
+    assert made.profile(peers("4").hash) is None
+
+
+def test_a_profile_that_is_refused_leaves_the_one_before_in_force() -> None:
+    made = folded(point(), pack("one"), policy("one"), profile("type/token", "2"))
+    refused(made, *profile("type/token", "3", hash="ab" * 32))
+    assert compared(made, "token:ci") == "2"
 
 
 def test_a_pack_that_is_not_in_force_can_be_taken_away() -> None:

@@ -12,7 +12,9 @@ def test_both_pages_tell_the_heaviest_reasons_first_with_their_weight_in_nats():
     told = 0
     for body in fleet(300, shipped_pack()):
         found = why(body)
-        assert [(each["term"], each["nats"] * 1024, each["text"]) for each in found] == explained(body, most=5)
+        assert [(each["term"], each["nats"] * 1024, each["text"], each["plain"]) for each in found] == explained(
+            body, most=5
+        )
         assert decision_json(AuditEntry(0, 0, body))["why"] == [each["text"] for each in found[:1]]
         told += len(found)
     assert told
