@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from operator import or_
 from typing import Final, NamedTuple
 
-from models import rate
+from models import bar, rate
 from models.codes import ce_hash
 from models.conduct import NO_CONDUCT, Conduct, InvalidConduct, decode_conduct, encode_conduct
 from models.epoch import NO_HABITS, Habits
@@ -89,7 +89,7 @@ class Baseline(NamedTuple):
         counters: rate counters C in 1/65,536.
         samples: events in ``sums``, the matured sums of ``ln C`` and its square.
         ring: hashes of the last 32 ce_ids, the newest last.
-        extra: sections of later versions, by tag.
+        extra: sections of later versions, and that of `models.bar`, by tag.
         habits: what the epoch score rests on; `NO_HABITS` before the first event.
         conduct: volume, spread, pauses, sequence, credentials; `NO_CONDUCT` before the first event.
     """
@@ -162,12 +162,15 @@ def _ripened(b: Baseline, at_ms: int) -> Baseline:
         if at_ms >= waiting.last_ms + MATURE_AFTER_MS:
             due.append(waiting)
             waiting = None
-    tables, samples, sums, matured = b.tables, b.samples, b.sums, b.matured
+    tables, samples, sums, matured, extra = b.tables, b.samples, b.sums, b.matured, b.extra
     for epoch in due:
         tables = _with(tables, epoch.counts)
         samples, sums = rate.joined(samples, sums, epoch.events, epoch.sums)
         matured = min(_MAX_U32, matured + epoch.events)
-    return b._replace(tables=tables, samples=samples, sums=sums, matured=matured, waiting=waiting, open=opened)
+        extra = bar.matured(extra, epoch.number, epoch.events)
+    return b._replace(
+        tables=tables, samples=samples, sums=sums, matured=matured, waiting=waiting, open=opened, extra=extra
+    )
 
 
 def _with(tables: tuple[Table, ...], counts: Counts) -> tuple[Table, ...]:
@@ -326,6 +329,10 @@ def decode(body: bytes) -> Baseline:
     extra = tuple((tag, content) for tag, content in sections.items() if tag not in _TAGS)
     if sum(len(content) + _SECTION.size for _, content in extra) > ROOM_BYTES:
         raise InvalidBaseline(f"sections: expected at most {ROOM_BYTES} bytes of unknown sections")
+    try:
+        bar.bar_of(extra)
+    except bar.InvalidBar as error:
+        raise InvalidBaseline(str(error)) from error
     try:
         return _decoded(sections, extra)
     except (KeyError, struct.error) as error:

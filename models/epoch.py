@@ -63,6 +63,10 @@ ANCHOR_CALM = 0
 MAX_EPOCHS = 250
 BLOOM_BITS = 384
 NOBODY = -1
+# What a person said of the open epoch.
+NOTHING, FINE, BAD = 0, 1, 2
+# The log-odds that somebody else acts, once a person said so (1/1024).
+WATCHED = 4 * 1024
 _DAMP = (1.0, *(sqrt(r) - sqrt(r - 1) for r in range(1, EPOCH_EVENTS + 2)))
 _MAX_U32, _MAX_U16 = (1 << 32) - 1, (1 << 16) - 1
 
@@ -99,6 +103,7 @@ class Habits(NamedTuple):
         last: the code before the next one, `NOBODY` at first.
         subs: the last four full sub-epochs, the newest last; ``sub`` the open one.
         histogram: of accepted epochs' ``h``, one nat a bin.
+        said: what a person said of the open epoch, which its own score then does not decide.
     """
 
     epochs: int
@@ -128,6 +133,7 @@ class Habits(NamedTuple):
     subs: tuple[Sub, ...]
     sub: Sub
     histogram: tuple[int, ...]
+    said: int = NOTHING
 
 
 NO_SUB: Final = Sub(0, 0, 0, 0, 0)
@@ -387,6 +393,7 @@ def observe(habits: Habits, mark: Mark, at_ms: int, *, learn: bool) -> Habits:
         subs,
         sub,
         habits.histogram,
+        habits.said,
     )
     return _closed(added, at_ms) if place + 1 == EPOCH_EVENTS else added
 
@@ -412,9 +419,14 @@ def epoch_score(habits: Habits) -> int | None:
 def _closed(habits: Habits, at_ms: int) -> Habits:
     """The full epoch judged: accepted (merged, or waiting for its time), or refused and forgotten."""
     score = epoch_score(habits)
+    if score is not None:
+        habits = habits._replace(h=_filtered(habits.h, score / 1024, 1.0))
+    if habits.said == BAD:
+        return _opened(habits._replace(refused=0))
     if score is None:
         return _accepted(habits, at_ms)
-    habits = habits._replace(h=_filtered(habits.h, score / 1024, 1.0))
+    if habits.said == FINE:
+        return _accepted(_drifted(habits._replace(refused=0)), at_ms)
     if score < LEARN_BELOW_SCORE and habits.h < LEARN_BELOW and not habits.alarmed:
         return _accepted(_drifted(habits._replace(refused=0)), at_ms)
     if habits.refused >= (REFUSED_YOUNG if habits.epochs < OLD_EPOCHS else REFUSED_OLD):
@@ -435,14 +447,18 @@ def _drifted(habits: Habits) -> Habits:
 
 
 def _accepted(habits: Habits, at_ms: int) -> Habits:
-    return _merged(habits, at_ms) if at_ms >= habits.first_ms + MATURE_AFTER_MS else habits._replace(waits=True)
+    return (
+        _merged(habits, at_ms)
+        if at_ms >= habits.first_ms + MATURE_AFTER_MS
+        else habits._replace(waits=True, said=NOTHING)
+    )
 
 
 def _opened(habits: Habits) -> Habits:
     """An empty epoch in place of the one that is done with."""
     return habits._replace(
         number=min(_MAX_U32, habits.number + 1), first_ms=0, codes=(), learn=0, rare=0, waits=False,
-        value=0, weight=0, anchor_value=0, met=0, unscored=0, alarmed=False,
+        value=0, weight=0, anchor_value=0, met=0, unscored=0, alarmed=False, said=NOTHING,
     )  # fmt: skip
 
 
@@ -490,4 +506,46 @@ def take_back(habits: Habits, number: int, code: int) -> Habits:
     for place in range(len(habits.codes) - 1, -1, -1):
         if habits.codes[place] == code and habits.learn >> place & 1:
             return habits._replace(learn=habits.learn & ~(1 << place))
+    return habits
+
+
+def vouched(habits: Habits, number: int, code: int, *, habitual: bool, suspected: bool) -> Habits:
+    """The habits after a person said that an action of this code, in the epoch of this number, was fine.
+
+    The action may be learned with its epoch, where that is still open. Where it was the epoch that looked like somebody
+    else (``suspected``), the open one is learned whatever its score: the same one, or the next after it was refused.
+    """
+    if not _remembered(habits, number):
+        return habits
+    if number == habits.number and not habitual:
+        habits = _with_place(habits, code)
+    if suspected and not habits.waits and not habits.said:
+        habits = habits._replace(said=FINE)
+    return habits
+
+
+def disowned(habits: Habits, number: int) -> Habits:
+    """The habits after a person said that an action in this epoch was bad.
+
+    The epoch is not learned, nor the open one where it was in the run of refused ones before it. The run, after which
+    one is learned all the same, starts anew; and the next hundred actions are judged as those after an intruder's.
+    """
+    if not _remembered(habits, number):
+        return habits
+    subs = tuple([sub._replace(h=max(sub.h, WATCHED)) for sub in habits.subs])
+    habits = habits._replace(h=max(habits.h, WATCHED), subs=subs, refused=0)
+    if habits.waits:
+        return _opened(habits) if number == habits.number else habits
+    return habits._replace(said=BAD)
+
+
+def _remembered(habits: Habits, number: int) -> bool:
+    """Whether this epoch is the open one, or in the run of refused ones before it."""
+    return number > 0 and habits.number - habits.refused <= number <= habits.number
+
+
+def _with_place(habits: Habits, code: int) -> Habits:
+    for place in range(len(habits.codes) - 1, -1, -1):
+        if habits.codes[place] == code and not habits.learn >> place & 1:
+            return habits._replace(learn=habits.learn | 1 << place)
     return habits

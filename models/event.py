@@ -15,7 +15,7 @@ from math import exp, log, sqrt
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from models import conduct, epoch, rate
+from models import bar, conduct, epoch, rate
 from models.agent import weights_version
 from models.baseline import (
     ACTION,
@@ -179,6 +179,7 @@ class Lesson(NamedTuple):
         habit: number of the epoch of habits that it is in, 0 for none.
         mark: what it adds there; a lesson of the first release has none.
         step: what it adds to the conduct; lessons of earlier releases have none.
+        alarm: whether its total reached the identity's own bar.
     """
 
     at_ms: int
@@ -192,6 +193,7 @@ class Lesson(NamedTuple):
     habit: int = 0
     mark: epoch.Mark | None = None
     step: conduct.Step | None = None
+    alarm: bool = False
 
 
 class Taught(NamedTuple):
@@ -443,13 +445,15 @@ def observe(b: Baseline, lesson: Lesson) -> Baseline:
     if mark is None:
         mark, habit = epoch.unscored(lesson.keys[0] & 0xFFFF if lesson.keys else 0), lesson.learn
     opened, waiting, number = b.open, b.waiting, b.next_epoch
-    refused, skipped = b.refused, b.skipped
+    refused, skipped, extra = b.refused, b.skipped, b.extra
     if lesson.learn:
         opened, waiting, room = waited(b, lesson.keys, at, lesson.counters)
         if not room:
             skipped = min(_MAX_U32, skipped + 1)
         elif opened is not None and opened.number == number:
             number = min(_MAX_U32, number + 1)
+        if lesson.alarm and room and opened is not None:
+            extra = bar.counted(extra, opened.number, fine=False)
     else:
         refused = min(_MAX_U32, refused + 1)
     return Baseline(
@@ -470,7 +474,7 @@ def observe(b: Baseline, lesson: Lesson) -> Baseline:
         noticed(b.recent, lesson.keys, at),
         opened,
         waiting,
-        b.extra,
+        extra,
         epoch.observe(b.habits, mark, at, learn=habit),
         b.conduct
         if lesson.step is None
@@ -647,6 +651,7 @@ def lesson_json(lesson: Lesson) -> dict[str, Any]:
         "usual": lesson.usual,
         **({} if lesson.mark is None else {"habit": [lesson.habit, *map(int, lesson.mark)]}),
         **({} if lesson.step is None else {"step": list(lesson.step)}),
+        **({"alarm": True} if lesson.alarm else {}),
     }
 
 
@@ -662,6 +667,7 @@ def lesson_from_json(d: Mapping[str, Any]) -> Lesson:
         learn=d["learn"],
         usual=d["usual"],
         step=conduct.Step(*d["step"]) if "step" in d else None,
+        alarm=d.get("alarm", False),
         **_habit_from_json(d),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from schemas.documents import (
     MAX_FACTS_BYTES,
     MAX_GRANTS,
     MAX_HOLDS,
+    MAX_REVIEWS,
     MAX_SPENT_KEYS,
     Facts,
     Freeze,
@@ -23,6 +24,7 @@ from schemas.documents import (
     HoldFact,
     Offboard,
     Register,
+    Reviewed,
     Revoke,
     Unfreeze,
 )
@@ -50,13 +52,15 @@ class ControlRefused(Exception):
     Attributes:
         code: the machine-readable cause, such as ``facts-full``.
         message: what would have been right.
+        field: of the control, ``value`` for all of it.
     """
 
-    def __init__(self, code: str, message: str) -> None:
-        """Carry the code and a sentence for the operator."""
+    def __init__(self, code: str, message: str, field: str = "value") -> None:
+        """Carry the code, a sentence for the operator and the field that it is about."""
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+        self.field = field
 
 
 class BrokenEffect(RuntimeError):
@@ -106,10 +110,11 @@ def resource_name(action: PendingAction) -> str:
 
 
 def fits(facts: Facts) -> bool:
-    """Whether counts and bytes stay inside their limits whatever freeze, offboarding or spent key may come."""
+    """Whether counts and bytes stay inside their limits whatever freeze, offboarding, key or review may come."""
     if len(facts.grants) > MAX_GRANTS or len(facts.holds) > MAX_HOLDS:
         return False
-    worst = facts.model_copy(update={"spent_keys": (), "frozen": None, "offboarded": True, "first_seen_ms": _LARGEST})
+    times = dict.fromkeys(("first_seen_ms", "reviewed_ms", "called_bad_ms"), _LARGEST)
+    worst = facts.model_copy(update={"spent_keys": (), "reviews": (), "frozen": None, "offboarded": True, **times})
     return len(encode_facts(worst)) <= _ROOM_BYTES
 
 
@@ -200,6 +205,31 @@ def with_key(facts: Facts, digest: str) -> Facts:
     """The idempotency key is spent; the last 32 are remembered."""
     keys = tuple(key for key in facts.spent_keys if key != digest)
     return facts.model_copy(update={"spent_keys": (*keys, digest)[-MAX_SPENT_KEYS:]})
+
+
+def reviewed_as(facts: Facts, decision_id: str) -> Reviewed | None:
+    """What was said of this decision, as far as it is remembered."""
+    return next((known for known in facts.reviews if known.decision == decision_id[-16:]), None)
+
+
+def with_review(facts: Facts, said: Reviewed) -> Facts:
+    """The review in place of an earlier one of the same decision; beyond 16 the oldest decision is forgotten."""
+    kept = sorted((said, *(known for known in facts.reviews if known.decision != said.decision)))
+    return _forgetting(facts, kept, max(0, len(kept) - MAX_REVIEWS))
+
+
+def roomy(facts: Facts) -> Facts:
+    """Facts within their bytes: the oldest reviews are forgotten where something else needs the room."""
+    while facts.reviews and len(encode_facts(facts)) > MAX_FACTS_BYTES:
+        facts = _forgetting(facts, facts.reviews, 1)
+    return facts
+
+
+def _forgetting(facts: Facts, reviews: Sequence[Reviewed], most: int) -> Facts:
+    """Without the oldest ones; no decision as old is reviewed again, so that none counts twice."""
+    forgotten = reviews[most - 1].at_ms if most else 0
+    changes = {"reviews": tuple(reviews[most:]), "reviewed_ms": max(facts.reviewed_ms, forgotten)}
+    return facts.model_copy(update=changes)
 
 
 def controlled(facts: Facts, control: Any, at_ms: int) -> Facts:

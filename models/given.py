@@ -1,16 +1,18 @@
 """The facts that a decision may use, gathered as the JSON that its audit record keeps; no other facts are looked at.
 
 Always: ``at_ms`` (the state's clock), ``point`` (its obligations, fallbacks and lease; absent where it is gone).
-Where it holds: ``registered``, ``owner``, ``group``, ``credential_issued_at_ms``, ``first_seen_ms``, ``offboarded``,
-``frozen``, ``switch``, ``observe``, ``grant`` (the one that fits), ``grants`` and ``holds`` (how many live),
-``repeated``, ``key_spent``, ``key_reused``, ``held`` (the hold that this ask repeats), ``no_room`` (its hold does not
-fit), ``answer`` (the control that answers a hold, and what the hold says). Told, and not used: ``failed_rules``, and
-``baseline_shift`` where nothing was usual for an hour, so that this is learned all the same.
+Where it holds: ``registered``, ``owner``, ``group``, ``credential_issued_at_ms``, ``first_seen_ms``, ``bar`` (the
+identity's own, where it has moved), ``called_bad_ms``, ``offboarded``, ``frozen``, ``switch``, ``observe``, ``grant``
+(the one that fits), ``grants`` and ``holds`` (how many live), ``repeated``, ``key_spent``, ``key_reused``, ``held``
+(the hold that this ask repeats), ``no_room`` (its hold does not fit), ``answer`` (the control that answers a hold, and
+what the hold says). Told, and not used: ``failed_rules``, and ``baseline_shift`` where nothing was usual for an hour,
+so that this is learned all the same.
 """
 
 from __future__ import annotations
 
 from models.ask import Ask, State, World
+from models.bar import START_AT, bar_of
 from models.baseline import seen_before
 from models.facts import (
     NO_FACTS,
@@ -52,6 +54,8 @@ def identity_facts(state: State, at_ms: int) -> Used:
         first_ms = facts.first_seen_ms
     if first_ms:
         used["first_seen_ms"] = first_ms
+    if state.baseline.extra and (bar := bar_of(state.baseline.extra).at) != START_AT:
+        used["bar"] = bar
     if facts is NO_FACTS:
         return used
     for name in ("registered", "owner", "group", "offboarded"):
@@ -61,6 +65,8 @@ def identity_facts(state: State, at_ms: int) -> Used:
         used["credential_issued_at_ms"] = facts.credential_issued_at_ms
     if facts.frozen is not None:
         used["frozen"] = facts.frozen.model_dump(mode="json")
+    if facts.called_bad_ms is not None:
+        used["called_bad_ms"] = facts.called_bad_ms
     if grants := sum(grant.not_before_ms <= at_ms < grant.expires_at_ms for grant in facts.grants):
         used["grants"] = grants
     if holds := sum(at_ms < hold.expires_at_ms for hold in facts.holds):

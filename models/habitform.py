@@ -6,12 +6,15 @@ import struct
 
 from models.epoch import (
     ANCHOR_EPOCHS,
+    BAD,
     BLOOM_BITS,
     EPOCH_EVENTS,
+    FINE,
     MAX_EPOCHS,
     NO_HABITS,
     NO_SUB,
     NOBODY,
+    NOTHING,
     SUB_EVENTS,
     SUBS,
     Habits,
@@ -24,7 +27,7 @@ _HEAD = struct.Struct("<BHHBIhhBHIqHBiIiIBBB")
 _SUB = struct.Struct("<iHih")
 # The most that the sums over one event can grow by, with room: weight, value, first occurrence.
 _WEIGHT_MOST, _VALUE_MOST, _MET_MOST = 1_024, 64 * 1_024, 8 * 1_024
-_WAITS, _ALARMED, _STARTED = 1, 2, 4
+_WAITS, _ALARMED, _STARTED, _SAID = 1, 2, 4, 8
 _BLOOM_BYTES = BLOOM_BITS // 8
 _TABLE_BYTES = 1 + (256 + CAPACITY + 7) // 8 + 2 * CAPACITY + (10 * CAPACITY + 7) // 8
 MAX_HABITS_BYTES = (
@@ -42,9 +45,10 @@ def encode_habits(h: Habits) -> bytes:
         return b""
     size = len(h.codes)
     started = h.last != NOBODY
+    flags = h.waits * _WAITS | h.alarmed * _ALARMED | started * _STARTED | h.said * _SAID
     head = _HEAD.pack(
         h.epochs, h.events, h.distinct, h.anchor_epochs, h.anchor_day, h.h, h.drift, h.refused, h.notices, h.number,
-        h.first_ms, h.last if started else 0, h.waits * _WAITS | h.alarmed * _ALARMED | started * _STARTED,
+        h.first_ms, h.last if started else 0, flags,
         h.value, h.weight, h.anchor_value, h.met, h.unscored, size, len(h.subs),
     )  # fmt: skip
     subs = b"".join([_SUB.pack(s.value, s.weight, s.met, s.h) for s in (*h.subs, h.sub)])
@@ -100,6 +104,7 @@ def _decoded(raw: bytes) -> tuple[Habits, int]:
         epochs, events, distinct, anchor_epochs, anchor_day, table, bigrams, h, drift, refused, notices, number,
         first_ms, codes, learn, rare, bool(flags & _WAITS), value, weight, anchor_value, met, unscored,
         bool(flags & _ALARMED), last if flags & _STARTED else NOBODY, tuple(subs), opened, histogram,
+        flags // _SAID,
     ), end  # fmt: skip
 
 
@@ -120,6 +125,7 @@ def _sound(h: Habits, last_ms: int) -> bool:
         and (h.sub.events > 0 or h.sub == NO_SUB)
         and h.sub.events < SUB_EVENTS
         and abs(h.drift) <= 8 * 1024
+        and h.said in ({NOTHING} if h.waits else {NOTHING, FINE, BAD})
         and max(abs(h.value), abs(h.anchor_value)) <= size * _VALUE_MOST
         and h.weight <= size * _WEIGHT_MOST
         and abs(h.met) <= size * _MET_MOST

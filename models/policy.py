@@ -33,6 +33,7 @@ _FACTS = [
     "offboarded",
     "credential_age_s",
     "first_seen_age_s",
+    "called_bad_age_s",
     "grant",
     "grants",
     "holds",
@@ -43,7 +44,7 @@ _FIELDS: dict[str, frozenset[str] | None] = {
     "resource": frozenset({"type", "id", "id_lower", "properties"}),
     "context": None,
     "facts": frozenset(_FACTS),
-    "score": frozenset({"event", "session", "rate", "total", "mature", "epoch", "drift", "q", "p", "agent"}),
+    "score": frozenset({"event", "session", "rate", "total", "mature", "epoch", "drift", "q", "p", "bar", "agent"}),
     "ready": frozenset({"epoch", "p", "drift", "agent"}),
     "point": frozenset(),
 }

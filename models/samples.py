@@ -39,7 +39,16 @@ _EMPTY = PendingAction(
 
 def samples() -> tuple[Scene, Scene]:
     """The two asks as a rule would see them; the lists of a pack are all empty there."""
-    used = {"at_ms": 2_000, "registered": True, "owner": "o", "group": "g", "first_seen_ms": 1, "grants": 1, "holds": 1}
+    used = {
+        "at_ms": 2_000,
+        "registered": True,
+        "owner": "o",
+        "group": "g",
+        "first_seen_ms": 1,
+        "grants": 1,
+        "holds": 1,
+        "called_bad_ms": 1,
+    }
     ready = Scores(
         1_024, 1_024, 1_024, 2_048, (("action", 1_024),), mature=True, epoch=1_024, drift=1_024, q=1_024, p=1_024
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from models.agent import AgentScore
+from models.bar import START_AT
 from models.conditions import plain
 from models.event import Scores
 from stayhand.wire import Context, PendingAction
@@ -121,6 +122,7 @@ def _facts(scene: Scene) -> dict[str, Any]:
         "offboarded": used.get("offboarded", False),
         "credential_age_s": _age_s(issued, used["at_ms"]),
         "first_seen_age_s": _age_s(used.get("first_seen_ms"), used["at_ms"]),
+        "called_bad_age_s": _age_s(used.get("called_bad_ms"), used["at_ms"]),
         "grant": "grant" in used,
         "grants": used.get("grants", 0),
         "holds": used.get("holds", 0),
@@ -139,6 +141,7 @@ def _score(scene: Scene) -> dict[str, Any]:
         "drift": _nats(scores.drift),
         "q": _nats(scores.q),
         "p": _nats(scores.p),
+        "bar": _nats(scene.used.get("bar", START_AT)),
         "agent": None if scene.agent is None else scene.agent.total,
     }
 

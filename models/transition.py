@@ -10,8 +10,10 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from models import reviews
 from models.agent import agent_points
 from models.ask import NEW, Ask, Ruling, State, World
+from models.bar import START_AT
 from models.baseline import EMPTY, Baseline, InvalidBaseline, decode, remembering, seen_before
 from models.body import VERDICTS, decision_body
 from models.effects import (
@@ -50,6 +52,7 @@ from models.facts import (
     fits,
     moved_hold,
     pruned,
+    roomy,
     spent,
     with_hold,
     with_key,
@@ -60,7 +63,7 @@ from models.holds import admitted, consequences, planned
 from models.judge import BLOCK, SLOW, Judged, judge, judge_answer, obey
 from models.policy import CompiledPack
 from models.scene import Scene, Used
-from schemas.documents import Approve, Control, Deny, EnforcementPoint, Facts, Import, Reset
+from schemas.documents import Approve, Control, Deny, EnforcementPoint, Facts, Import, Reset, Review
 from stayhand import canonical
 from stayhand.wire import OutcomeResult, PendingAction, Verdict
 
@@ -122,6 +125,8 @@ def decide(state: State, ask: Ask, world: World) -> Ruling:
         # What the epoch score guides may still be a habit: its own gate says so when the epoch closes.
         habit = learn or (_happens(judged) and scores.total < world.pack.learn_below)
         note = lesson(seen, scores, ask.ce_id, learn, usual, habit)
+        if learn and scores.total >= used.get("bar", START_AT):
+            note = note._replace(alarm=True)
         effects.append(Observe(note))
         effects.extend(consequences(ask, judged, used, plan))
         teach = taught(note) if learn else None
@@ -207,6 +212,9 @@ def control_effects(state: State, control: Control, at_ms: int) -> list[Effect]:
         return []
     if isinstance(control, Import):
         _imported(control)
+    elif isinstance(control, Review):
+        if not reviews.changes(state.baseline, state.facts, control, at_ms):
+            return []
     else:
         controlled(state.facts, control, at_ms)
     return [Apply(control, at_ms)]
@@ -229,6 +237,8 @@ def settle(state: State, effects: Sequence[Effect]) -> State:
             baseline, facts = _applied(baseline, facts, effect)
         else:
             facts = _changed(facts, effect)
+    if facts is not state.facts and facts.reviews:
+        facts = roomy(facts)
     return state if baseline is state.baseline and facts is state.facts else State(baseline, facts)
 
 
@@ -340,6 +350,8 @@ def _applied(baseline: Baseline, facts: Facts, effect: Apply) -> tuple[Baseline,
             return EMPTY, _remembered(facts, baseline.first_seen_ms)
         if isinstance(control, Import):
             return _imported(control), facts
+        if isinstance(control, Review):
+            return reviews.reviewed(baseline, facts, control, effect.at_ms)
         return baseline, controlled(facts, control, effect.at_ms)
     except ControlRefused as error:
         raise BrokenEffect(f"control {control.kind}: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
@@ -11,10 +11,12 @@ from stayhand.wire import FallbackMode, Hex, Label, Name, ObligationType, Pendin
 MAX_GRANTS = 8
 MAX_HOLDS = 8
 MAX_SPENT_KEYS = 32
+MAX_REVIEWS = 16
 MAX_FACTS_BYTES = 4_096
 MAX_STATE_BYTES = 2_048
 
 Pattern = Annotated[str, Field(min_length=1, max_length=256)]
+Counter = Annotated[int, Field(ge=0, le=1 << 52)]
 
 
 class Document(BaseModel):
@@ -192,8 +194,38 @@ class Import(_Control):
     baseline: Annotated[str, Field(max_length=4_096)]
 
 
+class LessonFact(Document):
+    """What the audit says that a decision saw and taught, for a review of it; codes and numbers only.
+
+    ``keys`` are channel << 16 | code; ``epoch`` is where the action was learned to wait, 0 where it was not; ``habit``
+    the epoch of habits that it was in, 0 for none, ``habitual`` whether it may become one; ``h`` (None without a
+    profile) and ``total`` are the scores then, in 1/1024.
+    """
+
+    at_ms: Annotated[int, Field(ge=0, le=1 << 53)]
+    keys: Annotated[
+        tuple[Annotated[int, Field(ge=0, lt=5 << 16)], ...], Field(strict=False, min_length=1, max_length=5)
+    ]
+    counters: Annotated[tuple[Counter, Counter, Counter], Field(strict=False)]
+    epoch: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    habit: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    habitual: bool = False
+    code: Annotated[int, Field(ge=0, lt=1 << 16)]
+    h: Annotated[int, Field(ge=-(1 << 20), le=1 << 20)] | None = None
+    total: Annotated[int, Field(ge=0, le=1 << 20)]
+
+
+class Review(_Control):
+    """A person's word on one decision: this was fine, or this was bad. ``lesson`` is what the audit says of it."""
+
+    kind: Literal["review"] = "review"
+    decision_id: Hex
+    said: Literal["fine", "bad"]
+    lesson: LessonFact
+
+
 Control = Annotated[
-    Register | Offboard | Freeze | Unfreeze | Grant | Revoke | Approve | Deny | Reset | Import,
+    Register | Offboard | Freeze | Unfreeze | Grant | Revoke | Approve | Deny | Reset | Import | Review,
     Field(discriminator="kind"),
 ]
 CONTROL: TypeAdapter[Control] = TypeAdapter(Control)
@@ -226,8 +258,24 @@ class Frozen(Document):
     at_ms: int
 
 
+class Reviewed(NamedTuple):
+    """A decision that a person reviewed: its time, the last 16 digits of its id, and the answer.
+
+    ``epoch`` is where it waits, or waited, to be learned because of that; 0 where the answer taught nothing.
+    """
+
+    at_ms: int
+    decision: str
+    fine: bool
+    epoch: int
+
+
 class Facts(Document):
-    """What is true of the identity now; at most 4,096 bytes as JSON."""
+    """What is true of the identity now; at most 4,096 bytes as JSON.
+
+    ``reviews`` are in the order of their decisions. The oldest yield to whatever else needs room; decisions up to
+    ``reviewed_ms`` are not reviewed any more. ``called_bad_ms`` is when somebody last called one bad.
+    """
 
     registered: bool = False
     owner: str = ""
@@ -239,6 +287,9 @@ class Facts(Document):
     grants: Annotated[tuple[GrantFact, ...], Field(strict=False, max_length=MAX_GRANTS)] = ()
     holds: Annotated[tuple[HoldFact, ...], Field(strict=False, max_length=MAX_HOLDS)] = ()
     spent_keys: Annotated[tuple[Hex, ...], Field(strict=False, max_length=MAX_SPENT_KEYS)] = ()
+    reviews: Annotated[tuple[Reviewed, ...], Field(strict=False, max_length=MAX_REVIEWS)] = ()
+    reviewed_ms: int = 0
+    called_bad_ms: int | None = None
 
 
 class Vector(Document):

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "revoke-grant": ("streams.commands.controls", "Take a grant back."),
     "approve": ("streams.commands.controls", "Answer a hold with yes."),
     "deny": ("streams.commands.controls", "Answer a hold with no."),
+    "review": ("streams.commands.review", "Say of a decision that it was fine, or bad."),
     "identity": ("streams.commands.identity", "Show and reset an identity."),
     "explain": ("streams.commands.explain", "Show why a decision was made, by its id."),
     "profiles": ("streams.commands.profiles", "Build and publish what peers do, for scorers to compare with."),

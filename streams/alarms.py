@@ -1,4 +1,7 @@
-"""Realised alarm rates: how often each identity's score alone asked for more than a permit, against a target."""
+"""Realised alarm rates: how often each identity's score alone asked for more than a permit, against a target.
+
+Beside them stand how often it reached the identity's own bar (`models.bar`), and what people said of its decisions.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
+from models.bar import START_AT
 from models.event import HARMFUL
 from models.policy import CompiledPack
 
@@ -18,10 +22,16 @@ _CONFIDENCE_Z = 1.645
 
 @dataclass(slots=True)
 class Rate:
-    """Decisions on an identity's asks, and how many of them were alarms."""
+    """Decisions on an identity's asks, and how many of them were alarms.
+
+    ``above_bar`` reached the identity's own bar; ``fine`` and ``bad`` are what people called them.
+    """
 
     decisions: int = 0
     alarms: int = 0
+    above_bar: int = 0
+    fine: int = 0
+    bad: int = 0
 
     @property
     def percent(self) -> float:
@@ -32,7 +42,7 @@ class Rate:
     def least_percent(self) -> float:
         """What the rate is at least, beyond chance: the lower end of Wilson's score interval (Wilson 1927)."""
         n, z2 = self.decisions, _CONFIDENCE_Z**2
-        if not n:
+        if not self.alarms:
             return 0.0
         share = self.alarms / n
         middle, spread = share + z2 / (2 * n), _CONFIDENCE_Z * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
@@ -49,17 +59,20 @@ class Alarms:
         self.rates: dict[str, Rate] = {}
 
     def add(self, body: Json) -> None:
-        """Take one record in; only first decisions count, and only their score: what a rule asked for is no alarm."""
+        """Take one record in: first decisions, of which only the score counts (a rule is no alarm), and reviews."""
+        if body["kind"] == "control":
+            self._reviewed(body)
         if body["kind"] != "decision":
             return
         pack = self._packs(body["decision"]["policy"]["hash"])
         if pack is None:
             self.unknown += 1
             return
-        alarm = reaches(pack, body)
+        alarm, above = reaches(pack, body), above_bar(body)
         for rate in (self.all, self._of(body["identity"])):
             rate.decisions += 1
             rate.alarms += alarm
+            rate.above_bar += above
 
     def top(self, most: int) -> list[tuple[str, Rate]]:
         """Those whose rate is highest beyond chance."""
@@ -68,6 +81,15 @@ class Alarms:
     def above(self, target_percent: float) -> int:
         """How many identities alarm more often than the target, beyond chance."""
         return sum(rate.least_percent > target_percent for rate in self.rates.values())
+
+    def _reviewed(self, body: Json) -> None:
+        """A word that changed something; said again, or refused, it is no other word."""
+        control = body["control"]
+        if control["kind"] != "review" or not body["effects"]:
+            return
+        for rate in (self.all, self._of(body["identity"])):
+            rate.fine += control["said"] == "fine"
+            rate.bad += control["said"] == "bad"
 
     def _of(self, identity: str) -> Rate:
         rate = self.rates.get(identity)
@@ -88,6 +110,11 @@ def reaches(pack: CompiledPack, body: Json) -> bool:
     return bool(body["scores"]["total"] >= at)
 
 
+def above_bar(body: Json) -> bool:
+    """Whether a decision's total score reached the bar that the identity had then."""
+    return bool(body["scores"]["total"] >= (body.get("facts") or {}).get("bar", START_AT))
+
+
 def rate_json(rate: Rate, target_percent: float) -> Json:
     """One rate as plain data."""
     return {
@@ -96,6 +123,9 @@ def rate_json(rate: Rate, target_percent: float) -> Json:
         "percent": round(rate.percent, 3),
         "least_percent": round(rate.least_percent, 3),
         "above_target": rate.least_percent > target_percent,
+        "above_bar": rate.above_bar,
+        "called_fine": rate.fine,
+        "called_bad": rate.bad,
     }
 
 

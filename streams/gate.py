@@ -294,7 +294,7 @@ def _effects(entry: Entry, control: Control, at_ms: int) -> list[Effect]:
     try:
         return control_effects(entry.state, control, at_ms)
     except ControlRefused as error:
-        raise RefusedControl(error.code, "value", str(error)) from error
+        raise RefusedControl(error.code, error.field, str(error)) from error
 
 
 def _asked(read: Read, now_ms: int) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -33,9 +34,7 @@ def explain(
     ),
 ) -> None:
     """Show an action, its score by terms, the facts that were used, the policy and the reasons."""
-    if not decision_id or decision_id.strip("0123456789abcdef"):
-        raise Mistaken(f"decision id {decision_id!r}: expected hexadecimal digits")
-    found = _find(session, decision_id, identity, since)
+    found = about(session, decision_id, identity, since)
     decided = next((entry for entry in found if entry.body.get("decision") is not None), None)
     if decided is None:
         raise Refused(f"decision {decision_id} is not in the audit that was read")
@@ -45,6 +44,7 @@ def explain(
         "partition": decided.partition,
         "offset": decided.offset,
         "outcomes": _outcomes(found),
+        "reviews": _reviews(found),
         "why": why(decided.body),
     }
     if replay:
@@ -54,22 +54,43 @@ def explain(
         raise Refused("decided again from its record, the decision is another one")
 
 
-def _find(session: Session, decision_id: str, identity: str, since: str) -> list[AuditEntry]:
+def about(session: Session, decision_id: str, identity: str, since: str) -> list[AuditEntry]:
+    """The effective audit records about one decision: itself, its outcome, and reviews of it.
+
+    Raises:
+        Mistaken: where the id is none.
+    """
+    if not decision_id or decision_id.strip("0123456789abcdef"):
+        raise Mistaken(f"decision id {decision_id!r}: expected hexadecimal digits")
+    return recorded(session, lambda body: _about(body, decision_id), identity, since)
+
+
+def recorded(session: Session, keep: Callable[[Json], bool], identity: str, since: str) -> list[AuditEntry]:
+    """The effective audit records that ``keep`` wants: of one identity's partition or all, since a time or ever."""
     count = _kafka.partitions_of(session, "audit")
     wanted = [partition_for(_values.identity(identity).encode(), count)] if identity else list(range(count))
     starts = dict.fromkeys(wanted, 0)
     if since:
         starts = _kafka.since(session, wanted, _values.now_ms() - _values.duration_ms(since, "--since"))
-    return [entry for entry in _kafka.effective(session, starts) if _about(entry.body, decision_id)]
+    return [entry for entry in _kafka.effective(session, starts) if keep(entry.body)]
 
 
 def _about(body: Json, decision_id: str) -> bool:
-    parts = (body.get("decision"), body.get("outcome"))
+    parts = (body.get("decision"), body.get("outcome"), body.get("control"))
     return any(part is not None and part.get("decision_id") == decision_id for part in parts)
 
 
 def _outcomes(found: list[AuditEntry]) -> list[Json]:
     return [{"at_ms": each.body["at_ms"], **each.body["outcome"]} for each in found if each.body.get("outcome")]
+
+
+def _reviews(found: list[AuditEntry]) -> list[Json]:
+    said = [(each.body["at_ms"], each.body.get("control") or {}) for each in found]
+    return [
+        {"at_ms": at_ms, **{name: control[name] for name in ("said", "by", "why")}}
+        for at_ms, control in said
+        if control.get("kind") == "review"
+    ]
 
 
 def _replayed(session: Session, entry: AuditEntry) -> bool:
@@ -132,6 +153,7 @@ def _summary(data: Json, same: bool | None) -> list[tuple[str, str]]:
         ("profile", vector.get("profile") or "none"),
         ("audit", f"partition {data['partition']}, offset {data['offset']}, term {data['term']}, by {data['worker']}"),
         ("outcome", " ".join(each["result"] for each in data["outcomes"]) or "not reported"),
+        ("review", "; ".join(f"{each['said']} ({each['by']})" for each in data["reviews"]) or "none"),
     ]
     if guard := data.get("guard"):
         rows.append(("policy change", f"{guard['state']}: {guard['decided']} asks decided, {_beyond(guard)}"))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
-from models import baseline
+from models import bar, baseline
 from models.baseline import CHANNELS, Baseline
 from models.policy import CompiledPack, compile_pack
 from models.transition import decode_facts
@@ -137,13 +137,15 @@ def _alarms_page(data: Json) -> RenderableType:
             f"{each['percent']:.2f} %",
             f"{each['least_percent']:.2f} %",
             "above" if each["above_target"] else "",
+            f"{each['above_bar']:,}",
+            f"{each['called_fine']:,} / {each['called_bad']:,}",
         )
         for each in data["identities"]
     ]
     every = data["all"]
     told = f"{every['alarms']:,} alarms in {every['decisions']:,} decisions ({every['percent']:.2f} %)"
     goal = f"{data['above_target']:,} identities are above {data['target_percent']:g} %, beyond chance"
-    columns = ("identity", "decisions", "alarms", "rate", "at least", "target")
+    columns = ("identity", "decisions", "alarms", "rate", "at least", "target", "above its bar", "called fine / bad")
     return Group(f"{told}; {goal}", "", table(*columns, rows=rows))
 
 
@@ -190,6 +192,7 @@ def baseline_json(learned: Baseline) -> Json:
         "skipped": learned.skipped,
         "baseline_shifts": learned.habits.notices,
         "session_score": learned.session / SCALE,
+        "bar": bar.bar_of(learned.extra).at / SCALE,
         "distinct": {name: _distinct(learned, at) for at, name in enumerate(CHANNELS)},
         "bytes": len(baseline.encode(learned)),
     }

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from models.event import scores_json
 from models.policy import CompiledPack, compile_pack
+from models.reviews import lesson_of
 from models.transition import (
     NEW,
+    ControlRefused,
     Ruling,
     State,
     World,
@@ -65,6 +68,7 @@ class Story:
         self.at_ms = START_MS
         self.number = 0
         self.holds: list[str] = []
+        self.records: list[dict[str, Any]] = []
 
     def take(self, step: dict[str, Any]) -> bool:
         self.number += 1
@@ -73,8 +77,7 @@ class Story:
             self._history(**step["history"])
             return False
         if "control" in step:
-            self._control(step["control"])
-            return False
+            return self._control(step["control"], step)
         ruling = self._answer(step["answer"], step) if "answer" in step else self._ask(step["ask"], step)
         self.state = self._settled(ruling)
         expected = dict(step["expect"])
@@ -82,6 +85,7 @@ class Story:
         got = summary(ruling)
         facts = expected.pop("facts", {})
         assert {name: got[name] for name in expected} == expected
+        self._learned(step)
         assert {name: ruling.facts.get(name) for name in facts} == facts
         return True
 
@@ -109,6 +113,8 @@ class Story:
         ruling = decide(self.state, asked, world)
         assert decide(self.state, asked, world) == ruling
         record = through_json(audit(ruling, asked))
+        told = {"scores": scores_json(ruling.scores), "effects": [effect_json(effect) for effect in ruling.effects]}
+        self.records.append(through_json(record | told))
         assert redecide(record, world.pack) == canonical.canonical(ruling.decision)
         if world.shadow is not None:
             assert redecide_shadow(record, world.shadow) == ruling.shadow
@@ -130,11 +136,36 @@ class Story:
         assert redecide(through_json(audit(ruling, None, "final")), world.pack) == canonical.canonical(ruling.decision)
         return ruling
 
-    def _control(self, given: dict[str, Any]) -> None:
+    def _control(self, given: dict[str, Any], step: dict[str, Any]) -> bool:
         given = {"control_id": "cd" * 8, "by": "ann", **given}
         if "grant" in given:
             given["grant"] = {"expires_at_ms": self.at_ms + 3_600_000, **given["grant"]}
-        self.state = settle(self.state, control_effects(self.state, CONTROL.validate_python(given), self.at_ms))
+        if given["kind"] == "review":
+            reviewed = self.records[given.pop("ask")]
+            lesson = lesson_of(reviewed)
+            assert lesson is not None
+            changed = lesson.model_dump(mode="json") | given.pop("lesson", {})
+            given |= {"decision_id": reviewed["decision"]["decision_id"], "lesson": changed}
+        control = CONTROL.validate_python(given)
+        if "refused" in step:
+            with pytest.raises(ControlRefused) as refusal:
+                control_effects(self.state, control, self.at_ms)
+            assert (refusal.value.code, refusal.value.field) == tuple(step["refused"])
+            return True
+        effects = control_effects(self.state, control, self.at_ms)
+        told = [effect_from_json(through_json(effect_json(effect))) for effect in effects]
+        assert told == effects
+        self.state = settle(self.state, effects)
+        return self._learned(step)
+
+    def _learned(self, step: dict[str, Any]) -> bool:
+        """How many events wait, have matured, and how many reviews are remembered, where the step says so."""
+        b = self.state.baseline
+        waits = sum(epoch.events for epoch in (b.open, b.waiting) if epoch is not None)
+        got = {"waits": waits, "matured": b.matured, "reviews": len(self.state.facts.reviews)}
+        expected = step.get("learned", {})
+        assert {name: got[name] for name in expected} == expected
+        return bool(expected)
 
     def _history(
         self, action: str, times: int, every_ms: int, things: int = 1, context: dict[str, Any] | None = None

@@ -11,6 +11,7 @@ from typing import Any
 from models.policy import CompiledPack, compile_pack
 from models.prior import Prior, load_prior
 from models.profiles import Member, Profile, peer_profile
+from models.reviews import lesson_of
 from schemas.documents import ActivePolicy, EnforcementPoint, PackDocument
 from schemas.profiles import BINS, ProfileDocument
 from stayhand.headers import TYPE_OUTCOME, TYPE_PENDING, AskHeaders, rfc3339
@@ -341,8 +342,29 @@ class World:
                 return
             body["hold_id"] = held[0]
             self.approved.add(held[0])
+        if kind in {"fine", "bad"}:
+            reviewed = self._review(kind)
+            if reviewed is None:
+                if self.asked == len(self.plan.actions):
+                    self.said += 1
+                return
+            body |= reviewed
         self.said += 1
         self.kafka.append("controls", 0, IDENTITY.encode(), json.dumps(body).encode())
+
+    def _review(self, said: str) -> dict[str, Any] | None:
+        """A word on the last decision in the effective audit, as an operator's command reads it."""
+        for entry in reversed(self.history()):
+            lesson = lesson_of(entry.body) if entry.body["kind"] == "decision" else None
+            if lesson is not None:
+                decided = entry.body["decision"]["decision_id"]
+                return {
+                    "kind": "review",
+                    "said": said,
+                    "decision_id": decided,
+                    "lesson": lesson.model_dump(mode="json"),
+                }
+        return None
 
     def _publish_profile(self) -> None:
         """The next profile in its place; the last one of a plan is taken away instead."""

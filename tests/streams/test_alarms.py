@@ -66,6 +66,18 @@ def test_many_identities_stay_few_in_memory_and_those_with_alarms_stay(history):
     assert found.all.decisions == len(history)
 
 
+def test_the_identitys_own_bar_and_peoples_words_are_counted_beside_the_alarms(history):
+    body = history[0] | {"scores": {"total": 5 * 1_024}}
+    lower = body | {"facts": body["facts"] | {"bar": 5 * 1_024}}
+    word = {"kind": "control", "identity": body["identity"], "effects": [{"do": "apply"}]}
+    fine, bad = ({"kind": "review", "said": said} for said in ("fine", "bad"))
+    other = {"kind": "freeze"}
+    words = [word | {"control": control} for control in (fine, fine, bad, other)]
+    again = word | {"control": fine, "effects": []}
+    found = tallied([body, lower, *words, again]).rates[body["identity"]]
+    assert (found.decisions, found.above_bar, found.fine, found.bad) == (2, 1, 2, 1)
+
+
 @given(st.integers(0, 3_000), st.integers(0, 3_000))
 def test_the_least_rate_is_below_the_rate_and_comes_nearer_with_more_decisions(alarms, others):
     rate = Rate(alarms + others, alarms)

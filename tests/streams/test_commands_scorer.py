@@ -138,6 +138,32 @@ def test_an_identitys_page_shows_what_operators_and_its_own_asks_made_of_it(gate
         page = gate.look("identity", "show", IDENTITY)
 
 
+def test_a_word_on_a_decision_reaches_the_baseline_once_and_stands_beside_the_decision(gate):
+    stopped = {**ACTION, "action": {"name": "secret.export"}}
+    with gate.guard() as guard:
+        passed, blocked = guard.check(ACTION), guard.check(stopped)
+    assert (passed.verdict, blocked.verdict) == ("permit", "block")
+    for said, decision in (("--fine", blocked), ("--fine", blocked), ("--bad", passed)):
+        told = gate.run("review", decision.decision_id, said, "--identity", IDENTITY, "--by", "ada", "--why", "asked")
+        assert told["applied"]
+    reviews = gate.look("explain", blocked.decision_id)["reviews"]
+    assert [(each["said"], each["by"], each["why"]) for each in reviews] == [("fine", "ada", "asked")] * 2
+    again = CliRunner().invoke(
+        main, ["review", passed.decision_id, "--fine", "--bootstrap", gate.bootstrap, "--prefix", gate.prefix]
+    )
+    assert again.exit_code == 1
+    assert "called-bad" in again.stderr
+    give_up = time.monotonic() + START_S
+    page = gate.look("identity", "show", IDENTITY)
+    while len((page["facts"] or {}).get("reviews", ())) < 2:
+        assert time.monotonic() < give_up, page
+        page = gate.look("identity", "show", IDENTITY)
+    # The one that passed was taken back; the one that was stopped waits in its place.
+    assert (page["baseline"]["waiting"], page["baseline"]["matured"]) == (1, 0)
+    counted = gate.look("identity", "alarms")["all"]
+    assert (counted["called_fine"], counted["called_bad"]) == (1, 1)
+
+
 STRICT = """
 name: strict
 version: "1"
