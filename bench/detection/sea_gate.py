@@ -28,16 +28,25 @@ from bench.detection.waits import by_user, episodes, median_interval
 from stayhand.wire import PendingAction, pending_action
 
 _SEVERITY = {"permit": 0, "slow": 1, "guide": 2, "block": 3}
+# Reasons of the pack that ships: of its rules over longer stretches, and of its bands of the total.
+_RULES = {"unlike-lately": 1, "somebody-else-lately": 2, "somebody-else-harmful": 3}
+_BANDS = {"unusual": 1, "very-unusual": 2, "not-this-identity": 3}
 
 
-def verdicts(user: int) -> list[int]:
-    """By test command the verdict: 0 permit, 1 slow, 2 guide, 3 block."""
+def verdicts(user: int) -> list[tuple[int, int, int]]:
+    """By test command the verdict, and what the epoch's rules and the bands of the total had said alone.
+
+    0 permit, 1 slow, 2 guide, 3 block.
+    """
     names = salted(histories()[user][SHIFT:], 0)
-    gate, at_ms, found = Gate(profile_without(user, 0)), START_MS, list[int]()
+    gate, at_ms, found = Gate(profile_without(user, 0)), START_MS, list[tuple[int, int, int]]()
     actions = {name: _command(name) for name in set(names)}
     for name in names:
         at_ms += STEP_MS
-        found.append(_SEVERITY[gate.ask(actions[name], at_ms).decision["verdict"]])
+        decision = gate.ask(actions[name], at_ms).decision
+        codes = [reason["code"] for reason in decision.get("reasons", ())]
+        rules, bands = (max((known.get(code, 0) for code in codes), default=0) for known in (_RULES, _BANDS))
+        found.append((_SEVERITY[decision["verdict"]], rules, bands))
     return found[OWN - SHIFT :]
 
 
@@ -52,28 +61,40 @@ def _command(name: str) -> PendingAction:
 
 
 def figures(ruled: NDArray[Any], labels: Labels) -> dict[str, Any]:
-    """By level (this verdict or a more severe one) the commands until it, and its cost to the users themselves."""
-    benign = np.repeat(~labels, BLOCK, axis=1)
-    told: dict[str, Any] = {}
-    for severity, level in enumerate(LEVELS, 1):
-        alarms: Labels = np.greater_equal(ruled, severity)
-        waits = by_user(alarms, labels)
-        ordered = sorted(wait for some in waits for wait in some)
-        reached = [wait for wait in ordered if wait < float("inf")]
-        median = ordered[len(ordered) // 2]
-        blocks: Labels = np.asarray(np.any(alarms.reshape(len(alarms), -1, BLOCK), axis=2))
-        told[level] = {
-            "reached": round(len(reached) / len(ordered), 4),
-            "actions_median": median if median < float("inf") else None,
-            "actions_median_of_reached": reached[len(reached) // 2] if reached else None,
-            "seconds_median": median * STEP_MS / 1_000 if median < float("inf") else None,
-            "actions_median_ci": median_interval([waits]),
-            "benign_episodes_per_1000": round(episodes(alarms, benign), 3),
-            "benign_actions": round(float(alarms[benign].mean()), 5),
-            "benign_blocks": round(float(blocks[~labels].mean()), 4),
-            "reached_by": [[at, round(sum(wait <= at for wait in reached) / len(ordered), 4)] for at in _PLACES],
-        }
-    return told | {"masquerades": len(ordered), "answered": UNANSWERED}
+    """Of the ``pack``, of its ``rules`` of the epoch score alone, and of its ``bands`` of the total alone.
+
+    By level (this verdict or a more severe one) the commands until it, and its cost to the users themselves. ``ruled``
+    as `verdicts` gives it, by user.
+    """
+    parts = {name: _levels(ruled[:, :, place], labels) for place, name in enumerate(("pack", "rules", "bands"))}
+    waits = by_user(np.asarray(ruled[:, :, 0] > 0), labels)
+    return {**parts, "masquerades": sum(map(len, waits)), "answered": UNANSWERED}
+
+
+def _levels(ruled: NDArray[Any], labels: Labels) -> dict[str, Any]:
+    return {
+        level: _reached(np.asarray(np.greater_equal(ruled, severity)), labels)
+        for severity, level in enumerate(LEVELS, 1)
+    }
+
+
+def _reached(alarms: Labels, labels: Labels) -> dict[str, Any]:
+    benign, waits = np.repeat(~labels, BLOCK, axis=1), by_user(alarms, labels)
+    ordered = sorted(wait for some in waits for wait in some)
+    reached = [wait for wait in ordered if wait < float("inf")]
+    median = ordered[len(ordered) // 2]
+    blocks: Labels = np.asarray(np.any(alarms.reshape(len(alarms), -1, BLOCK), axis=2))
+    return {
+        "reached": round(len(reached) / len(ordered), 4),
+        "actions_median": median if median < float("inf") else None,
+        "actions_median_of_reached": reached[len(reached) // 2] if reached else None,
+        "seconds_median": median * STEP_MS / 1_000 if median < float("inf") else None,
+        "actions_median_ci": median_interval([waits]),
+        "benign_episodes_per_1000": round(episodes(alarms, benign), 3),
+        "benign_actions": round(float(alarms[benign].mean()), 5),
+        "benign_blocks": round(float(blocks[~labels].mean()), 4),
+        "reached_by": [[at, round(sum(wait <= at for wait in reached) / len(ordered), 4)] for at in _PLACES],
+    }
 
 
 _PLACES = (1, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 1_000)
