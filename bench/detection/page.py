@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,10 +58,15 @@ def split(run: Run) -> dict[str, Run]:
     around = {name: run[name] for name in _AROUND if name in run}
     found: dict[str, Run] = {}
     for name in SETS:
-        part = {key: value for key, value in run.items() if key == name or key.startswith(f"{name}_")}
+        part = {key: value for key, value in run.items() if set_of(key) == name}
         if part:
             found[name] = part | around
     return found
+
+
+def set_of(key: str) -> str:
+    """The set that a key of the bench's JSON belongs to: the longest one that it begins with; itself where none is."""
+    return max((name for name in SETS if key == name or key.startswith(f"{name}_")), key=len, default=key)
 
 
 def written(sets: Mapping[str, Run]) -> dict[str, str]:
@@ -105,7 +111,10 @@ def _goals(figures: Run) -> str:
     rows = []
     for goal in GOALS:
         value = look_up(figures, goal.name)
-        rows.append([f"`{goal.name}`", _shown(value), _interval(figures, goal.name), goal.text, _met(goal, value)])
+        told = _shown if goal.share or isinstance(value, bool) else _shown_count
+        between = look_up(figures, f"{goal.name}_ci")
+        interval = "" if between is None else f"{told(between[0])} to {told(between[1])}"
+        rows.append([f"`{goal.name}`", told(value), interval, goal.text, _met(goal, value)])
     return _table(["figure", "reached", "95% interval", "goal", ""], rows)
 
 
@@ -121,11 +130,6 @@ def _met(goal: Goal, value: Any) -> str:
     if value is None:
         return "**not measured**"
     return "" if goal.met(value) else "**missed**"
-
-
-def _interval(figures: Run, name: str) -> str:
-    found = look_up(figures, f"{name}_ci")
-    return "" if found is None else f"{_shown(found[0])} to {_shown(found[1])}"
 
 
 def _sea(figures: Run) -> str:
@@ -238,12 +242,31 @@ def _firsts(figures: Run) -> str:
             actions, took = ("", "") if found is None else (f"{found['actions']}", f"{found['seconds']:g}")
             rows.append([f"SANS, {attack}", level, reached, actions, took, ""])
     head = ["set", "at least", "reached", "actions (median)", "seconds", "what it costs"]
-    answered = (
-        f"On SEA a command is 7 s by convention; {gate['masquerades']} masquerades. AgentDojo has no times. What an "
-        f'answered "this was me" or "this was not me" changes: {gate["answered"]}.'
-    )
+    note = f"On SEA a command is 7 s by convention; {gate['masquerades']} masquerades. AgentDojo has no times."
     picture = "![How many masquerades are reached after so many commands](detection-first.svg)"
-    return "\n\n".join((_table(head, rows), picture, answered))
+    return "\n\n".join((_table(head, rows), picture, note, _answered(figures)))
+
+
+def _answered(figures: Run) -> str:
+    """What answers change, from a set ``sea_answered``: by setting the figures with these names, ``none`` first."""
+    told = 'What an answered "this was me" or "this was not me" changes'
+    if "sea_answered" not in figures:
+        return f"{told}: {figures['sea_gate']['answered']}."
+    names = ("auc", "hit_fa_1_0", "hit_fa_4_6", "guided_hit", "guided_false", "questions")
+    head = [
+        "answers",
+        "area",
+        "hits at 1.0%",
+        "at 4.6%",
+        "guided hits",
+        "guided falsely",
+        "questions in 10,000 actions",
+    ]
+    rows = [
+        [setting.replace("_", " "), *(_shown(found[name]) for name in names)]
+        for setting, found in figures["sea_answered"].items()
+    ]
+    return f"{told}, on SEA at every event:\n\n{_table(head, rows)}"
 
 
 def _cost(cost: Run) -> str:
@@ -273,6 +296,9 @@ def plots(sets: Mapping[str, Run]) -> dict[str, str]:
         for name, text in _BASELINES.items()
         if isinstance(sea["sea_baselines"].get(name), Mapping)
     }
+    alarms = replace(shares, label="blocks that alarm")
+    reached = replace(shares, label="masquerades reached")
+    recall = replace(shares, label="recall")
     ours = {"epoch score": sea["sea"]["curve"], **beside}
     context = agents["agentdojo_session"]["curve"]
     calls = {
@@ -288,9 +314,9 @@ def plots(sets: Mapping[str, Run]) -> dict[str, str]:
     first = {f"at least {level}": sea["sea_gate"]["pack"][level]["reached_by"] for level in ("slow", "guide", "block")}
     return {
         "detection-sea.svg": chart("SEA: masquerades found, by false alarms", rates, shares, ours),
-        "detection-agentdojo.svg": chart("AgentDojo: injected calls found", rates, shares, calls),
-        "detection-poison.svg": chart("SEA: alarms while poisoning grows", blocks, shares, ramps),
-        "detection-first.svg": chart("SEA: masquerades reached by a verdict", commands, shares, first),
+        "detection-agentdojo.svg": chart("AgentDojo: injected calls found", rates, recall, calls),
+        "detection-poison.svg": chart("SEA: alarms while poisoning grows", blocks, alarms, ramps),
+        "detection-first.svg": chart("SEA: masquerades reached by a verdict", commands, reached, first),
     }
 
 
@@ -316,7 +342,7 @@ def _shown(value: Any) -> str:
 
 
 def _shown_count(value: float | None) -> str:
-    return "never" if value is None else f"{value:g}"
+    return "never" if value is None else f"{round(value, 1):g}"
 
 
 if __name__ == "__main__":
