@@ -286,7 +286,7 @@ def _cost(cost: Run) -> str:
 
 def plots(sets: Mapping[str, Run]) -> dict[str, str]:
     """The plots by file name."""
-    sea, agents = sets["sea"], sets["agentdojo"]
+    sea, gate, agents = sets["sea"], sets["sea_gate"]["sea_gate"], sets["agentdojo"]
     rates = Axis(
         "false alarms", 0.001, 0.5, [(0.001, "0.1%"), (0.01, "1%"), (0.046, "4.6%"), (0.2, "20%")], logarithmic=True
     )
@@ -311,7 +311,7 @@ def plots(sets: Mapping[str, Run]) -> dict[str, str]:
     poison = sea["sea_poison"]["by_block"]
     ramps = {"with an attacker": poison["ramp"], "without": poison["honest"]}
     commands = Axis("commands", 1, 1_000, [(1, "1"), (10, "10"), (100, "100"), (1_000, "1,000")], logarithmic=True)
-    first = {f"at least {level}": sea["sea_gate"]["pack"][level]["reached_by"] for level in ("slow", "guide", "block")}
+    first = {f"at least {level}": gate["pack"][level]["reached_by"] for level in ("slow", "guide", "block")}
     return {
         "detection-sea.svg": chart("SEA: masquerades found, by false alarms", rates, shares, ours),
         "detection-agentdojo.svg": chart("AgentDojo: injected calls found", rates, recall, calls),

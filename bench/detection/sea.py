@@ -10,16 +10,13 @@ hundred commands then still hold some of it; ``*_apart`` leaves those blocks out
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.detection import sea_gate
 from bench.detection.baselines import NOT_INSTALLED, Detector, block_values, detectors
 from bench.detection.ranking import (
     Labels,
@@ -47,6 +44,7 @@ from bench.detection.sea_data import (
     masquerades,
     profile_without,
     salted,
+    workers,
 )
 from bench.detection.waits import by_user, episodes, median_interval
 from models import epoch
@@ -73,9 +71,7 @@ def measure(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
     """
     salts, cold, online = (1, 1, 1) if quick else (SALTS, COLD_SALTS, ONLINE_SALTS)
     labels = masquerades()
-    workers = max(1, min(2, os.cpu_count() or 1))
-    # Forked workers would share the threads of whatever else the bench has loaded.
-    with get_context("spawn").Pool(workers, os.nice, (5,)) as pool:
+    with workers() as pool:
 
         def each(task: Callable[[int], Any]) -> NDArray[Any]:
             return np.array(pool.map(task, range(USERS), chunksize=5))
@@ -89,8 +85,6 @@ def measure(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
         events = [each(partial(every_event, salt=salt)) for salt in range(online)]
         say("sea: poisoning ramp")
         ramps = [each(partial(ramp, salt=0, strength=strength)) for strength in (1.0, 0.0)]
-        say("sea: through the gate with the pack that ships")
-        ruled = each(sea_gate.verdicts)
         say("sea: baselines")
         simple = {"first_seen": each(first_seen), "static_impact": each(static_impact)}
         simple |= {name: each(partial(detected, name=name)) for name, make in found_detectors(quick) if make}
@@ -99,7 +93,6 @@ def measure(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
         **_cold_figures(colder, warmer, labels),
         "sea_online": _online(events, labels),
         "sea_poison": poison_figures(closed[0], ramps[0], ramps[1], labels),
-        "sea_gate": sea_gate.figures(ruled, labels),
         "sea_baselines": _baseline_figures(simple, labels, quick=quick),
         "sea_protocol": {"seconds_per_command": STEP_MS / 1_000, "episode_gap_commands": EPISODE_GAP},
     }

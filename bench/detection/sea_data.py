@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
 
 import numpy as np
 
@@ -16,6 +19,12 @@ USERS, OWN, BLOCK, BLOCKS = 50, 5_000, 100, 100
 STEP_MS, START_MS = 7_000, 1_700_000_000_000
 SHIFT = 50
 EPISODES, EPISODE_GAP = 0.5, 100
+
+
+def workers() -> Pool:
+    """Processes to share the users among, at most two, milder than what else runs."""
+    # Forked workers would share the threads of whatever else the bench has loaded.
+    return get_context("spawn").Pool(max(1, min(2, os.cpu_count() or 1)), os.nice, (5,))
 
 
 def masquerades() -> Labels:

@@ -7,6 +7,7 @@ verdicts are not those of the epoch score alone. Every command is a use of the s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,12 @@ from bench.detection.sea_data import (
     SHIFT,
     START_MS,
     STEP_MS,
+    USERS,
     histories,
+    masquerades,
     profile_without,
     salted,
+    workers,
 )
 from bench.detection.waits import by_user, episodes, median_interval
 from stayhand.wire import PendingAction, pending_action
@@ -31,6 +35,19 @@ _SEVERITY = {"permit": 0, "slow": 1, "guide": 2, "block": 3}
 # Reasons of the pack that ships: of its rules over longer stretches, and of its bands of the total.
 _RULES = {"unlike-lately": 1, "somebody-else-lately": 2, "somebody-else-harmful": 3}
 _BANDS = {"unusual": 1, "very-unusual": 2, "not-this-identity": 3}
+
+
+def measure(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
+    """``sea_gate``: how soon, and at what cost, by level; ``quick`` takes five users.
+
+    Raises:
+        BenchFailed: where the data is absent.
+    """
+    labels, users = masquerades(), range(0, USERS, 10) if quick else range(USERS)
+    say(f"sea_gate: {len(users)} users")
+    with workers() as pool:
+        ruled = np.array(pool.map(verdicts, users, chunksize=5))
+    return {"sea_gate": figures(ruled, labels[list(users)])}
 
 
 def verdicts(user: int) -> list[tuple[int, int, int]]:
