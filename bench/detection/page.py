@@ -212,7 +212,15 @@ def _sans(sans: Run) -> str:
         [text, str(equal.get(name, "not measured"))] for name, text in (("ours", "total score"), *_BASELINES.items())
     ]
     head = ["method", "benign hours alarmed where both attacks are, the burst within 5 s"]
-    return f"{text}\n\n{_table(head, rows)}"
+    return f"{text}\n\n{_table(head, rows)}\n\n{_own_levels(sans['at_own_level'])}"
+
+
+def _own_levels(told: Run) -> str:
+    rows = [
+        [label, *(_shown(told[name][what]) for what in ("benign_hours_alarmed", "burst_caught", "jmerckle_caught"))]
+        for label, name in (("an action new to the identity", "first_seen"), ("impact of 2 or more", "static_impact"))
+    ]
+    return _table(["a simple rule as it is used", "benign hours alarmed", "the burst", "`jmerckle`"], rows)
 
 
 def _firsts(figures: Run) -> str:
@@ -270,15 +278,15 @@ def _answered(figures: Run) -> str:
 
 
 def _cost(cost: Run) -> str:
-    names = ("median_us", "p99_us", "median_first_try_us", "p99_first_try_us", "closing_median_us")
-    head = ["", "median", "p99", "median of first tries", "p99 of first tries", "median of closing events"]
+    names = ("median_us", "p99_us", "p99_answer_us", "p99_first_try_us", "closing_median_us", "p995_with_closing_us")
+    head = ["", "median", "p99", "p99 before the answer", "p99 of first tries", "closing events", "p99.5 of all"]
     rows = [
         [label, *(f"{part[name]} us" for name in names)]
         for label, part in (("with a profile", cost), ("without a profile", cost["without_profile"]))
     ]
     share = _shown(cost["closing_share"])
     return (
-        f"{_table(head, rows)}\n\nMeasured as: {cost['how']}. {share} of the events close an epoch or let one mature. "
+        f"{_table(head, rows)}\n\nMeasured as: {cost['how']}. {share} of the events close an epoch. "
         f"The fullest record takes {cost['state_bytes']} bytes, baseline with anchor (at most "
         f"{cost['state_bytes_at_most']}); this life's {cost['state_bytes_usual']}."
     )

@@ -62,7 +62,8 @@ def measure(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
     verdicts = [ruling.decision["verdict"] for ruling in rulings]
     say("sans: decided; now by the baselines")
     totals = [ruling.scores.total / 1_024 for ruling in rulings]
-    return {"sans": figures(events, verdicts) | {"at_equal_catch": compared(events, totals, detect=not quick)}}
+    beside = {"at_equal_catch": compared(events, totals, detect=not quick), "at_own_level": at_own_level(events)}
+    return {"sans": figures(events, verdicts) | beside}
 
 
 def read(data: Path) -> tuple[list[Logged], Intake]:
@@ -145,6 +146,25 @@ def compared(events: Sequence[Logged], totals: Sequence[float], *, detect: bool)
             told[name] = NOT_INSTALLED
         elif detect:
             told[name] = hours_at_equal_catch(events, detected(events, make))
+    return told
+
+
+def at_own_level(events: Sequence[Logged]) -> dict[str, dict[str, Any]]:
+    """What two simple rules alarm as they are used: an action new to the identity; one of impact 2 or more."""
+    seen, new = set[tuple[str, str]](), list[bool]()
+    for one in events:
+        key = (one.action.identity, one.action.action.name)
+        new.append(key not in seen)
+        seen.add(key)
+    high = [impact >= 2 for impact in static_impact(events)]
+    told: dict[str, dict[str, Any]] = {}
+    for name, alarms in (("first_seen", new), ("static_impact", high)):
+        hits = [one for one, alarm in zip(events, alarms, strict=True) if alarm]
+        told[name] = {
+            "benign_hours_alarmed": len({one.hour for one in hits if one.label == BENIGN}),
+            "burst_caught": any(one.label == BURST for one in hits),
+            "jmerckle_caught": any(one.label == JMERCKLE for one in hits),
+        }
     return told
 
 

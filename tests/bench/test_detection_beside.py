@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from random import Random
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from bench.detection import baselines
 from bench.detection.baselines import action_values, block_values, detectors
 from bench.detection.cut_forest import CutForest, CutTree
+from bench.figures import ROOT
 from stayhand.wire import pending_action
 
 POINTS = st.lists(st.tuples(*[st.sampled_from([0.0, 0.25, 0.5, 1.0]) | st.floats(0, 1)] * 3), min_size=1, max_size=30)
@@ -87,3 +89,16 @@ def test_half_space_trees_find_what_lies_apart():
     for _ in range(200):
         trees.learn([draw.uniform(0.1, 0.3), draw.uniform(0.1, 0.3)])
     assert trees.score([0.9, 0.9]) > trees.score([0.2, 0.2])
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
+    return dict(line.removesuffix(" \\").split("==") for line in lines if line[:1].isalpha())
+
+
+def test_the_lock_of_the_group_bench_fits_the_one_that_it_is_installed_upon():
+    beside, dev = pins("bench.lock"), pins("dev.lock")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert {line.partition("==")[0] for line in project["dependency-groups"]["bench"]} <= set(beside)
+    assert {name: dev[name] for name in beside if name in dev} == {name: beside[name] for name in beside if name in dev}
+    assert "numpy" in beside

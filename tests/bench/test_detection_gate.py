@@ -63,6 +63,12 @@ def test_at_equal_catch_a_score_pays_for_the_attack_that_it_sees_least():
     assert sans.hours_at_equal_catch(events, [1, 2, 3, 3, 3]) == 0
 
 
+def test_a_simple_rule_is_told_by_what_it_alarms_and_misses():
+    events = [logged(1), logged(2), logged(3, sans.BURST), logged(4, sans.JMERCKLE, user="j")]
+    told = sans.at_own_level(events)["first_seen"]
+    assert told == {"benign_hours_alarmed": 1, "burst_caught": False, "jmerckle_caught": True}
+
+
 def test_what_is_new_is_counted_within_its_hour():
     assert sans.first_seen([logged(1), logged(1), logged(2), logged(2, user="b")]) == [2, 2, 0, 2]
 
