@@ -141,6 +141,7 @@ def _sea(figures: Run) -> str:
         ("100 commands of one's own", "sea_cold100"),
         ("1,000 commands of one's own", "sea_cold1000"),
         ("at every event, epochs shifted by 50", "sea_online"),
+        ("the same through the gate, which says what is learned", "sea_gate.online"),
         *((text, f"sea_baselines.{name}") for name, text in _BASELINES.items()),
     ):
         found = look_up(figures, key)

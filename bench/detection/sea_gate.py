@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bench.detection.gate import LEVELS, UNANSWERED, Gate
 from bench.detection.ranking import Labels
+from bench.detection.sea import online_figures
 from bench.detection.sea_data import (
     BLOCK,
     OWN,
@@ -31,6 +32,8 @@ from bench.detection.sea_data import (
 from bench.detection.waits import by_user, episodes, median_interval
 from stayhand.wire import PendingAction, pending_action
 
+# Where the epoch score is not ready.
+_LOWEST = -64 * 1024
 _SEVERITY = {"permit": 0, "slow": 1, "guide": 2, "block": 3}
 # Reasons of the pack that ships: of its rules over longer stretches, and of its bands of the total.
 _RULES = {"unlike-lately": 1, "somebody-else-lately": 2, "somebody-else-harmful": 3}
@@ -50,20 +53,22 @@ def measure(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
     return {"sea_gate": figures(ruled, labels[list(users)])}
 
 
-def verdicts(user: int) -> list[tuple[int, int, int]]:
-    """By test command the verdict, and what the epoch's rules and the bands of the total had said alone.
+def verdicts(user: int) -> list[tuple[int, int, int, int, int]]:
+    """By test command the verdict, what the epoch's rules and the bands of the total had said alone, and ``h``, ``q``.
 
-    0 permit, 1 slow, 2 guide, 3 block.
+    0 permit, 1 slow, 2 guide, 3 block; the scores in 1/1024.
     """
     names = salted(histories()[user][SHIFT:], 0)
-    gate, at_ms, found = Gate(profile_without(user, 0)), START_MS, list[tuple[int, int, int]]()
+    gate, at_ms, found = Gate(profile_without(user, 0)), START_MS, list[tuple[int, int, int, int, int]]()
     actions = {name: _command(name) for name in set(names)}
     for name in names:
         at_ms += STEP_MS
-        decision = gate.ask(actions[name], at_ms).decision
+        ruling = gate.ask(actions[name], at_ms)
+        decision, h, q = ruling.decision, ruling.scores.epoch, ruling.scores.q
         codes = [reason["code"] for reason in decision.get("reasons", ())]
         rules, bands = (max((known.get(code, 0) for code in codes), default=0) for known in (_RULES, _BANDS))
-        found.append((_SEVERITY[decision["verdict"]], rules, bands))
+        scores = (_LOWEST if h is None else h, _LOWEST if q is None else q)
+        found.append((_SEVERITY[decision["verdict"]], rules, bands, *scores))
     return found[OWN - SHIFT :]
 
 
@@ -80,12 +85,15 @@ def _command(name: str) -> PendingAction:
 def figures(ruled: NDArray[Any], labels: Labels) -> dict[str, Any]:
     """Of the ``pack``, of its ``rules`` of the epoch score alone, and of its ``bands`` of the total alone.
 
+    ``online``: the figures of ``sea_online`` with the scores as they are where the gate says what is learned.
     By level (this verdict or a more severe one) the commands until it, and its cost to the users themselves. ``ruled``
     as `verdicts` gives it, by user.
     """
     parts = {name: _levels(ruled[:, :, place], labels) for place, name in enumerate(("pack", "rules", "bands"))}
     waits = by_user(np.asarray(ruled[:, :, 0] > 0), labels)
-    return {**parts, "masquerades": sum(map(len, waits)), "answered": UNANSWERED}
+    online = online_figures(ruled[:, :, 3:5] / 1_024, labels)
+    told = {name: round(value, 4) for name, value in online.items()}
+    return {**parts, "online": told, "masquerades": sum(map(len, waits)), "answered": UNANSWERED}
 
 
 def _levels(ruled: NDArray[Any], labels: Labels) -> dict[str, Any]:

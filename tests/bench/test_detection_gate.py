@@ -76,13 +76,17 @@ def test_what_is_new_is_counted_within_its_hour():
 def test_verdicts_on_masquerades_are_counted_by_level():
     labels = np.zeros((USERS, BLOCKS), dtype=bool)
     labels[0, 10] = labels[1, 20] = True
-    ruled = np.zeros((USERS, BLOCKS * BLOCK, 3), dtype=int)
-    ruled[0, 10 * BLOCK + 4] = 2, 0, 2
-    ruled[2, 50] = 1, 1, 0
+    ruled = np.zeros((USERS, BLOCKS * BLOCK, 5), dtype=int)
+    ruled[:, :, 3:] = -9 * 1024
+    ruled[0, 10 * BLOCK + 4] = 2, 0, 2, 0, 0
+    ruled[1, 20 * BLOCK + 4] = 0, 0, 0, 1024, 1024
+    ruled[2, 50] = 1, 1, 0, -9 * 1024, -9 * 1024
     whole = sea_gate.figures(ruled, labels)
     assert whole["masquerades"] == 2
     assert (whole["rules"]["slow"]["reached"], whole["bands"]["slow"]["reached"]) == (0.0, 0.5)
     assert whole["bands"]["slow"]["benign_blocks"] == 0
+    assert whole["online"]["auc"] == 1.0
+    assert (whole["online"]["hit_fa_1_0"], whole["online"]["delay_median"]) == (1.0, 5.0)
     told = whole["pack"]
     assert (told["slow"]["reached"], told["guide"]["reached"], told["block"]["reached"]) == (0.5, 0.5, 0.0)
     assert told["slow"]["actions_median_of_reached"] == 5
