@@ -117,8 +117,9 @@ def decide(state: State, ask: Ask, world: World) -> Ruling:
     if "repeated" not in used:
         usual = judged.severity <= SLOW and scores.total < world.pack.learn_below
         learn = usual or (_happens(judged) and readmitted(state.baseline, seen))
-        # What the epoch score guides may still be a habit: its own gate says so when the epoch closes.
-        habit = learn or (_happens(judged) and scores.total < world.pack.learn_below)
+        # Habits have a gate of their own when their epoch closes, where there is a profile to judge by. What this gate
+        # refuses must reach that one, or an identity whose actions are often new would never come to have habits.
+        habit = learn or (_happens(judged) and (seen.signs is not None or scores.total < world.pack.learn_below))
         note = lesson(seen, scores, ask.ce_id, learn, usual, habit)
         effects.append(Observe(note))
         effects.extend(consequences(ask, judged, used, plan))

@@ -91,9 +91,16 @@ def figures(ruled: NDArray[Any], labels: Labels) -> dict[str, Any]:
     """
     parts = {name: _levels(ruled[:, :, place], labels) for place, name in enumerate(("pack", "rules", "bands"))}
     waits = by_user(np.asarray(ruled[:, :, 0] > 0), labels)
-    online = online_figures(ruled[:, :, 3:5] / 1_024, labels)
-    told = {name: round(value, 4) for name, value in online.items()}
-    return {**parts, "online": told, "masquerades": sum(map(len, waits)), "answered": UNANSWERED}
+    scores, half = ruled[:, :, 3:5] / 1_024, len(labels) // 2
+    online = _rounded(online_figures(scores, labels))
+    if labels[:half].any() and labels[half:].any():
+        online["first_half"] = _rounded(online_figures(scores[:half], labels[:half]))
+        online["second_half"] = _rounded(online_figures(scores[half:], labels[half:]))
+    return {**parts, "online": online, "masquerades": sum(map(len, waits)), "answered": UNANSWERED}
+
+
+def _rounded(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def _levels(ruled: NDArray[Any], labels: Labels) -> dict[str, Any]:
