@@ -73,7 +73,7 @@ def written(sets: Mapping[str, Run]) -> dict[str, str]:
     """By file name what the folder of pages shall hold; the sets as `split` gives them, all of them measured."""
     if missing := [name for name in SETS if name not in sets]:
         raise ValueError(f"sets: expected all of {', '.join(SETS)}; not measured yet: {', '.join(missing)}")
-    kept = json.dumps({name: sets[name] for name in SETS}, indent=1, sort_keys=True)
+    kept = json.dumps({name: sets[name] for name in SETS}, indent=1)
     return {"detection.json": kept + "\n", "detection.md": page(sets), **plots(sets)}
 
 
