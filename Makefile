@@ -9,6 +9,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 LOCK := requirements/dev.lock
 SERVER_LOCK := requirements/server.lock
+BENCH_LOCK := requirements/bench.lock
 
 # What can be set on the command line, as in `make test JOBS=4 ARGS="-k receipt"`.
 PYTHON ?= python3.11 python3.12 python3.13 python3.14 python3 python
@@ -105,7 +106,8 @@ lock: ## Resolve requirements/*.lock anew; ARGS=--upgrade takes newer versions.
 	fi; \
 	$(UV_COMPILE) pyproject.toml --extra server --group dev -o $(LOCK) $(ARGS); \
 	$(UV_COMPILE) pyproject.toml --extra server -c $(LOCK) -o $(SERVER_LOCK) $(ARGS); \
-	echo "$(LOCK) and $(SERVER_LOCK) are current"
+	$(UV_COMPILE) --group bench -c $(LOCK) -o $(BENCH_LOCK) $(ARGS); \
+	echo "$(LOCK), $(SERVER_LOCK) and $(BENCH_LOCK) are current"
 
 .PHONY: clean
 clean: ## Remove .venv, caches and build results.

@@ -499,6 +499,11 @@ _TAUGHT = struct.Struct("<IQQQB")
 _HABIT = struct.Struct("<IH")
 
 
+def teaches(lesson: Lesson) -> bool:
+    """Whether the event teaches anything that could be taken back: to the tables, or to the habits alone."""
+    return lesson.learn or lesson.habit > 0
+
+
 def taught(lesson: Lesson) -> bytes:
     """What the receipt carries of a lesson, at most 50 bytes; epoch 0 where nothing was learned."""
     keys = b"".join(key.to_bytes(3, "little") for key in lesson.keys)

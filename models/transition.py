@@ -40,6 +40,7 @@ from models.event import (
     take_back,
     taught,
     taught_from,
+    teaches,
 )
 from models.facts import (
     BrokenEffect,
@@ -122,14 +123,15 @@ def decide(state: State, ask: Ask, world: World) -> Ruling:
         learn = usual or (_happens(judged) and readmitted(state.baseline, seen))
         if learn and not usual:
             used["baseline_shift"] = True
-        # What the epoch score guides may still be a habit: its own gate says so when the epoch closes.
-        habit = learn or (_happens(judged) and scores.total < world.pack.learn_below)
+        # Habits have a gate of their own when their epoch closes, where there is a profile to judge by. What this gate
+        # refuses must reach that one, or an identity whose actions are often new would never come to have habits.
+        habit = learn or (_happens(judged) and (seen.signs is not None or scores.total < world.pack.learn_below))
         note = lesson(seen, scores, ask.ce_id, learn, usual, habit)
         if learn and scores.total >= used.get("bar", START_AT):
             note = note._replace(alarm=True)
         effects.append(Observe(note))
         effects.extend(consequences(ask, judged, used, plan))
-        teach = taught(note) if learn else None
+        teach = taught(note) if teaches(note) else None
     waits = any(isinstance(effect, Spend) for effect in effects)
     decision = decision_body(ask.decision_id, judged, used, world.pack)
     shadow, compared = _shadowed(world.shadow, scene), "" if profile is None else profile.hash

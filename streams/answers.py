@@ -82,6 +82,6 @@ class Answers:
 def taught_by(effects: list[Effect]) -> bytes:
     """What the event among these effects taught the baseline, as the receipt carries it; empty where nothing."""
     for effect in effects:
-        if isinstance(effect, Observe) and effect.lesson.learn:
+        if isinstance(effect, Observe) and event.teaches(effect.lesson):
             return event.taught(effect.lesson)
     return b""

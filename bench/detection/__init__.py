@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, Protocol
 
 from bench.errors import BenchFailed
 
 # Each set has a module of its name, whose `measure` gives the set's figures as nested JSON.
-SETS = ("sea", "agentdojo", "cost")
+SETS = ("sea", "sea_gate", "agentdojo", "sans", "cost")
 
 
 class Measure(Protocol):
@@ -28,7 +29,7 @@ def run(chosen: Sequence[str], say: Callable[[str], None], *, quick: bool) -> di
     for name in chosen:
         if name not in SETS:
             raise BenchFailed(f"set: expected one of {', '.join(SETS)}, not {name}")
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = {"measured_on": datetime.now(UTC).date().isoformat()}
     for name in chosen or SETS:
         measure: Measure = import_module(f"bench.detection.{name}").measure
         figures |= measure(say, quick=quick)

@@ -10,27 +10,49 @@ hundred commands then still hold some of it; ``*_apart`` leaves those blocks out
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache, partial
-from multiprocessing import get_context
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.detection.ranking import Labels, Scores, auc, hit, interval, mean, summary, threshold
-from bench.errors import BenchFailed
+from bench.detection.baselines import NOT_INSTALLED, Detector, block_values, detectors
+from bench.detection.ranking import (
+    Labels,
+    Scores,
+    auc,
+    curve,
+    hit,
+    interval,
+    intervals,
+    mean,
+    summary,
+    threshold,
+)
+from bench.detection.sea_data import (
+    BLOCK,
+    BLOCKS,
+    EPISODE_GAP,
+    EPISODES,
+    OWN,
+    SHIFT,
+    START_MS,
+    STEP_MS,
+    USERS,
+    histories,
+    masquerades,
+    profile_without,
+    salted,
+    workers,
+)
+from bench.detection.waits import by_user, episodes, median_interval
 from models import epoch
 from models.codes import stable_code
 from models.prior import load_prior
-from models.profiles import Counted, Profile, build_profile, counted
+from models.profiles import Profile
 
-USERS, OWN, BLOCK, BLOCKS = 50, 5_000, 100, 100
-STEP_MS, START_MS = 7_000, 1_700_000_000_000
-SHIFT = 50
-EPISODES, EPISODE_GAP = 0.5, 100
+BLOCKS_KNOWN = OWN // BLOCK
 SALTS, COLD_SALTS, ONLINE_SALTS = 8, 3, 3
 
 
@@ -42,79 +64,91 @@ class Played(NamedTuple):
 
 
 def measure(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
-    """All figures of SEA, by the names of the protocol; ``quick`` takes one salt each."""
-    salts, cold, online = (1, 1, 1) if quick else (SALTS, COLD_SALTS, ONLINE_SALTS)
-    labels = _labels()
-    workers = max(1, min(2, os.cpu_count() or 1))
-    # Forked workers would share the threads of whatever else the bench has loaded.
-    with get_context("spawn").Pool(workers, os.nice, (5,)) as pool:
+    """All figures of SEA, by the names of the protocol; ``quick`` takes one salt each and leaves the slowest out.
 
-        def each(task: Callable[[int], Any]) -> list[Any]:
-            return pool.map(task, range(USERS), chunksize=5)
+    Raises:
+        BenchFailed: where the data is absent.
+    """
+    salts, cold, online = (1, 1, 1) if quick else (SALTS, COLD_SALTS, ONLINE_SALTS)
+    labels = masquerades()
+    with workers() as pool:
+
+        def each(task: Callable[[int], Any]) -> NDArray[Any]:
+            return np.array(pool.map(task, range(USERS), chunksize=5))
 
         say(f"sea: closed epochs, {salts} salts")
-        closed = [np.array(each(partial(closed_blocks, salt=salt))) for salt in range(salts)]
+        closed = [each(partial(closed_blocks, salt=salt)) for salt in range(salts)]
         say(f"sea: 100 commands of one's own, {cold} salts")
-        colder = [np.array(each(partial(closed_blocks, salt=salt, own=100))) for salt in range(cold)]
-        warmer = [np.array(each(partial(closed_blocks, salt=salt, own=1_000))) for salt in range(cold)]
+        colder = [each(partial(closed_blocks, salt=salt, own=100)) for salt in range(cold)]
+        warmer = [each(partial(closed_blocks, salt=salt, own=1_000)) for salt in range(cold)]
         say(f"sea: every event, epochs shifted by {SHIFT}, {online} salts")
-        events = [np.array(each(partial(every_event, salt=salt))) for salt in range(online)]
+        events = [each(partial(every_event, salt=salt)) for salt in range(online)]
         say("sea: poisoning ramp")
-        ramps = [np.array(each(partial(ramp, salt=0, strength=strength))) for strength in (1.0, 0.0)]
-        say("sea: first-seen and static impact")
-        firsts, impacts = (np.array(each(task)) for task in (first_seen, static_impact))
-    heights = [one[:, :, 0] for one in closed]
+        ramps = [each(partial(ramp, salt=0, strength=strength)) for strength in (1.0, 0.0)]
+        say("sea: baselines")
+        simple = {"first_seen": each(first_seen), "static_impact": each(static_impact)}
+        simple |= {name: each(partial(detected, name=name)) for name, make in found_detectors(quick) if make}
     return {
-        "sea": {
-            **mean([summary(one, labels) for one in heights]),
-            "hit_fa_1_3_interval": interval(heights[0], labels, 0.013),
-            "users_26_to_50": mean([summary(one[25:], labels[25:]) for one in heights]),
-            "salts": salts,
-        },
-        "sea_cold100": mean([summary(one[:, :, 0], labels) for one in colder]),
-        "sea_cold1000": mean([summary(one[:, :, 0], labels) for one in warmer]),
-        "sea_online": mean([online_figures(one, labels) for one in events]),
+        **_closed_figures(closed, labels),
+        **_cold_figures(colder, warmer, labels),
+        "sea_online": _online(events, labels),
         "sea_poison": poison_figures(closed[0], ramps[0], ramps[1], labels),
-        "sea_first_seen": summary(firsts, labels),
-        "sea_static_impact": summary(impacts, labels),
-        "sea_not_run": "HalfSpaceTrees and RRCF: river is no dependency of this project",
+        "sea_baselines": _baseline_figures(simple, labels, quick=quick),
         "sea_protocol": {"seconds_per_command": STEP_MS / 1_000, "episode_gap_commands": EPISODE_GAP},
     }
 
 
-def folder() -> Path:
-    """Where the data is: `STAYHAND_DATA`, or beside the checkout."""
-    given = os.environ.get("STAYHAND_DATA")
-    found = (Path(given) if given else Path(__file__).parents[3] / "shared" / "data") / "sea_masquerade"
-    if not found.is_dir():
-        raise BenchFailed(f"sea: expected the data in {found}; set STAYHAND_DATA to the folder of data sets")
-    return found
+def _closed_figures(closed: Sequence[NDArray[np.float64]], labels: Labels) -> dict[str, Any]:
+    heights = [one[:, :, 0] for one in closed]
+    return {
+        "sea": {
+            **mean([summary(one, labels) for one in heights]),
+            **intervals(heights, labels, ("auc", "hit_fa_1_0", "hit_fa_1_3", "hit_fa_4_6")),
+            "users_1_to_25": mean([summary(one[:25], labels[:25]) for one in heights]),
+            "users_26_to_50": mean([summary(one[25:], labels[25:]) for one in heights]),
+            "curve": curve(heights, labels),
+            "salts": len(closed),
+        }
+    }
 
 
-def _labels() -> Labels:
-    rows = [line.split() for line in (folder() / "label.txt").read_text(encoding="ascii").splitlines()]
-    return np.array([[cell == "1" for cell in row] for row in rows], dtype=np.bool_).T
+def _cold_figures(
+    colder: Sequence[NDArray[np.float64]], warmer: Sequence[NDArray[np.float64]], labels: Labels
+) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for name, runs in (("sea_cold100", colder), ("sea_cold1000", warmer)):
+        heights = [one[:, :, 0] for one in runs]
+        told[name] = {
+            **mean([summary(one, labels) for one in heights]),
+            **intervals(heights, labels, ("auc", "hit_fa_1_0", "hit_fa_4_6")),
+            "users_1_to_25": mean([summary(one[:25], labels[:25]) for one in heights]),
+            "users_26_to_50": mean([summary(one[25:], labels[25:]) for one in heights]),
+            "curve": curve(heights, labels),
+        }
+    return told
 
 
-@cache
-def histories() -> tuple[tuple[str, ...], ...]:
-    """The commands of each user in order."""
-    texts = [(folder() / f"User{user}").read_text(encoding="latin-1") for user in range(1, USERS + 1)]
-    return tuple(tuple(line.strip() for line in text.splitlines()) for text in texts)
+def _online(events: Sequence[NDArray[np.float64]], labels: Labels) -> dict[str, Any]:
+    """Means over salts, and intervals for the main ones."""
+    highest = [highest_of_blocks(one[:, :, 0]) for one in events]
+    found = mean([online_figures(one, labels) for one in events])
+    found |= intervals(highest, labels, ("auc", "hit_fa_1_0", "hit_fa_4_6"))
+    limit = float(found["q_threshold"])
+    waits = [by_user(one[:, :, 1] > limit, labels) for one in events]
+    return found | {"delay_median_ci": median_interval(waits), "curve": curve(highest, labels)}
 
 
-def profile_without(user: int, salt: int) -> Profile:
-    """What the other users' first commands say."""
-    return build_profile("sea", [counts for other, counts in enumerate(_counts(salt)) if other != user])
+def _baseline_figures(simple: dict[str, NDArray[np.float64]], labels: Labels, *, quick: bool) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for name, scores in simple.items():
+        found = intervals([scores], labels, ("auc", "hit_fa_1_0"))
+        told[name] = summary(scores, labels) | found | {"curve": curve([scores], labels)}
+    return told | {name: NOT_INSTALLED for name, make in found_detectors(quick) if make is None}
 
 
-@lru_cache(maxsize=1)
-def _counts(salt: int) -> list[Counted]:
-    return [counted(_salted(names[:OWN], salt), epoch.EPOCH_EVENTS) for names in histories()]
-
-
-def _salted(names: Sequence[str], salt: int) -> list[str]:
-    return [f"{salt}:{name}" for name in names]
+def found_detectors(quick: bool) -> list[tuple[str, Callable[[], Detector] | None]]:
+    """The detectors to stand beside ours; quickly, only what is missing is told."""
+    return [(name, make) for name, make in detectors(BLOCKS_KNOWN // 2).items() if make is None or not quick]
 
 
 def play(names: Sequence[str], profile: Profile, *, every: bool = False) -> Played:
@@ -135,27 +169,27 @@ def play(names: Sequence[str], profile: Profile, *, every: bool = False) -> Play
 
 def closed_blocks(user: int, *, salt: int, own: int = OWN) -> list[tuple[float, float]]:
     """``h`` and ``drift`` at the end of each test block, after so many commands of the user's own."""
-    names = _salted(histories()[user][OWN - own :], salt)
+    names = salted(histories()[user][OWN - own :], salt)
     return play(names, profile_without(user, salt)).closed[own // BLOCK :]
 
 
 def every_event(user: int, *, salt: int) -> list[tuple[float, float]]:
     """``h`` and ``q`` at each test command, where epochs start in the middle of the blocks."""
-    names = _salted(histories()[user][SHIFT:], salt)
+    names = salted(histories()[user][SHIFT:], salt)
     return play(names, profile_without(user, salt), every=True).events[OWN - SHIFT :]
 
 
 def ramp(user: int, *, salt: int, strength: float) -> list[tuple[float, float]]:
     """The closes of 100 blocks that end in more and more of another's commands: 2 to 100% times ``strength``."""
     names, theirs = histories()[user], histories()[(user + 7) % USERS]
-    clean = [names[OWN + BLOCK * at : OWN + BLOCK * (at + 1)] for at in np.flatnonzero(~_labels()[user])]
+    clean = [names[OWN + BLOCK * at : OWN + BLOCK * (at + 1)] for at in np.flatnonzero(~masquerades()[user])]
     mixed, taken = list(names[:OWN]), 0
     for at in range(BLOCKS):
         share = round(strength * BLOCK * (0.02 + 0.98 * at / (BLOCKS - 1)))
         mixed += clean[at % len(clean)][: BLOCK - share]
         mixed += [theirs[(taken + place) % OWN] for place in range(share)]
         taken += share
-    return play(_salted(mixed, salt), profile_without(user, salt)).closed[OWN // BLOCK :]
+    return play(salted(mixed, salt), profile_without(user, salt)).closed[OWN // BLOCK :]
 
 
 def first_seen(user: int) -> list[float]:
@@ -173,9 +207,28 @@ def static_impact(user: int) -> list[float]:
     return [float(sum(prior.impact(name) for name in names[at : at + BLOCK])) for at in starts]
 
 
+def detected(user: int, *, name: str) -> list[float]:
+    """By test block what this detector says of it, after the user's first 50; every block is learned, as published."""
+    make, names = detectors(BLOCKS_KNOWN // 2)[name], histories()[user]
+    assert make is not None
+    detector, found = make(), list[float]()
+    for start in range(0, OWN + BLOCK * BLOCKS, BLOCK):
+        values = block_values(names[start : start + BLOCK])
+        if start >= OWN:
+            found.append(detector.score(values))
+        detector.learn(values)
+    return found
+
+
+def highest_of_blocks(h: Scores) -> Scores:
+    """By block the highest of its events."""
+    found: Scores = h.reshape(len(h), BLOCKS, BLOCK).max(axis=2)
+    return found
+
+
 def online_figures(events: NDArray[np.float64], labels: Labels) -> dict[str, Any]:
     """Figures by block, of its highest ``h``, and how soon a masquerade is slowed by ``q``."""
-    highest = events[:, :, 0].reshape(USERS, BLOCKS, BLOCK).max(axis=2)
+    highest = highest_of_blocks(events[:, :, 0])
     after = np.zeros_like(labels)
     after[:, 1:] = labels[:, :-1]
     apart = ~labels & ~after
@@ -196,31 +249,14 @@ def delays(q: Scores, labels: Labels) -> dict[str, float]:
     that is never slowed counts as longer than any.
     """
     benign = np.repeat(~labels, BLOCK, axis=1)
-    limit = next(at for at in np.arange(-8.0, 9.0, 0.1) if _episodes(q > at, benign) <= EPISODES)
-    found: list[float] = []
-    for alarms, marked in zip(q > limit, np.repeat(labels, BLOCK, axis=1), strict=True):
-        edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(int)))
-        for start, end in zip(edges[::2], edges[1::2], strict=True):
-            first = np.flatnonzero(alarms[start:end])
-            found.append(float(first[0] + 1) if first.size else float("inf"))
+    limit = next(at for at in np.arange(-8.0, 9.0, 0.1) if episodes(q > at, benign) <= EPISODES)
+    found = sorted(wait for waits in by_user(q > limit, labels) for wait in waits)
     caught = [value for value in found if value < float("inf")]
-    ordered = sorted(found)
     return {
-        "delay_median": ordered[len(ordered) // 2],
+        "delay_median": found[len(found) // 2],
         "delay_caught": len(caught) / len(found),
         "q_threshold": float(limit),
     }
-
-
-def _episodes(alarms: Labels, benign: Labels) -> float:
-    """Episodes that begin in benign commands, by 1,000 of those."""
-    starts = 0
-    for row, own in zip(alarms, benign, strict=True):
-        places = np.flatnonzero(row)
-        if places.size:
-            first = np.concatenate(([True], np.diff(places) > EPISODE_GAP))
-            starts += int(own[places[first]].sum())
-    return 1_000 * starts / float(benign.sum())
 
 
 def poison_figures(
@@ -232,14 +268,27 @@ def poison_figures(
     steps = np.arange(-1.0, 2.0, 0.01)
     by_drift = next(at for at in steps if ((benign[:, 0] > by_h) | (benign[:, 1] > at)).mean() <= 0.05)
 
-    def alarmed(played: NDArray[np.float64]) -> float:
-        last = played[:, -10:]
-        return round(float(((last[:, :, 0] > by_h) | (last[:, :, 1] > by_drift)).mean()), 4)
+    def alarms(played: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return np.asarray((played[:, :, 0] > by_h) | (played[:, :, 1] > by_drift))
 
+    with_attacker, without = alarms(ramped).astype(float), alarms(honest).astype(float)
     return {
-        "alarm_fa_5": alarmed(ramped),
-        "alarm_without_attacker": alarmed(honest),
+        "alarm_fa_5": round(share_of_last(with_attacker, labels), 4),
+        "alarm_fa_5_ci": interval([with_attacker], labels, share_of_last),
+        "alarm_without_attacker": round(share_of_last(without, labels), 4),
         "alarm_by_h_alone": round(float((ramped[:, -10:, 0] > by_h).mean()), 4),
         "h_threshold": round(by_h, 3),
         "drift_threshold": round(float(by_drift), 3),
+        "by_block": {"ramp": _by_tenths(with_attacker), "honest": _by_tenths(without)},
     }
+
+
+def share_of_last(alarms: Scores, _labels: Labels) -> float:
+    """The share of alarms among everybody's last ten blocks."""
+    return float(alarms[:, -10:].mean())
+
+
+def _by_tenths(alarms: Scores) -> list[list[float]]:
+    """The share of alarms by groups of ten blocks, with the place where each group ends."""
+    ends = range(10, BLOCKS + 1, 10)
+    return [[float(end), round(float(alarms[:, end - 10 : end].mean()), 4)] for end in ends]

@@ -10,7 +10,7 @@ import pytest
 
 from bench import detection
 from bench.detection import cost, sea
-from bench.detection.ranking import auc, hit, interval, mean, summary, threshold
+from bench.detection.ranking import auc, hit, interval, intervals, mean, summary, threshold
 from bench.errors import BenchFailed
 
 DATA = Path(os.environ.get("STAYHAND_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -30,7 +30,18 @@ def test_a_hit_is_above_what_so_many_negatives_reach() -> None:
     assert hit(scores, labels, 0.05) == 1.0
     assert hit(-scores, labels, 0.05) == 0.0
     assert summary(scores, labels)["auc"] == 1.0
-    assert interval(scores, labels, 0.05) == [1.0, 1.0]
+    assert interval([scores], labels, auc) == [1.0, 1.0]
+    assert intervals([scores], labels, ("auc", "hit_fa_1_0")) == {"auc_ci": [1.0, 1.0], "hit_fa_1_0_ci": [1.0, 1.0]}
+
+
+def test_an_interval_holds_what_varies_between_identities_and_is_the_same_each_time() -> None:
+    drawn = np.random.default_rng(5)
+    labels = np.zeros((40, 50), dtype=bool)
+    labels[:, 40:] = True
+    scores = drawn.normal(size=labels.shape) + labels * drawn.normal(1.0, 1.0, size=(40, 1))
+    low, high = interval([scores], labels, auc)
+    assert low < auc(scores, labels) < high
+    assert interval([scores], labels, auc) == [low, high]
 
 
 def test_a_mean_tells_its_range_where_there_are_several_runs() -> None:
@@ -56,7 +67,8 @@ def test_an_unknown_set_is_refused_by_name() -> None:
 def test_the_cost_is_told_with_a_profile_and_without_one() -> None:
     told = cost.measure(lambda _: None, quick=True)["cost"]
     assert 0 < told["median_us"] <= told["p99_us"]
-    assert told["state_bytes"] <= told["state_bytes_at_most"]
+    assert told["state_bytes_usual"] <= told["state_bytes"] <= told["state_bytes_at_most"]
+    assert told["how"]
     assert told["without_profile"]["median_us"] > 0
 
 
@@ -64,7 +76,7 @@ def test_the_cost_is_told_with_a_profile_and_without_one() -> None:
 def test_one_user_of_sea_is_told_from_its_masquerader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAYHAND_DATA", str(DATA))
     user = 1
-    labels = sea._labels()[user]
+    labels = sea.masquerades()[user]
     closed = np.array(sea.closed_blocks(user, salt=0))
     assert closed.shape == (sea.BLOCKS, 2)
     assert labels.any()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from models.effects import Observe
 from models.event import scores_json
 from models.policy import CompiledPack, compile_pack
 from models.reviews import lesson_of
@@ -202,7 +203,7 @@ def summary(ruling: Ruling) -> dict[str, Any]:
         "modes": list(decision.fallback.modes),
         "effects": [effect_json(effect)["do"] for effect in ruling.effects],
         "waits": ruling.waits,
-        "learn": ruling.taught is not None,
+        "learn": any(isinstance(each, Observe) and each.lesson.learn for each in ruling.effects),
         "shadow": None if shadow is None else {name: v for name, v in shadow.items() if name != "policy"},
     }
 
