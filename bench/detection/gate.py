@@ -31,7 +31,8 @@ class Gate:
     def __init__(self, profile: Profile | None = None, states: dict[str, State] | None = None) -> None:
         """Without a profile the scores over longer stretches are not ready, as in a scorer that was given none."""
         self.states: dict[str, State] = {} if states is None else states
-        self._world = World(shipped_pack(), None, load_prior(), None, observe=False, profiles=Profiles(everybody=profile))
+        profiles = Profiles(everybody=profile)
+        self._world = World(shipped_pack(), None, load_prior(), None, observe=False, profiles=profiles)
         self._asked = 0
 
     def ask(self, action: PendingAction, at_ms: int, ce_id: str | None = None) -> Ruling:
