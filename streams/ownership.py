@@ -62,7 +62,8 @@ class Ownership:
     """The time of one worker over one partition.
 
     ``committed`` is the last position that Kafka accepted; ``audits_sent`` and ``audits_acked`` count this term's
-    audit records, ``audit_next`` is the offset behind the last acknowledged one.
+    audit records, ``audit_next`` is the offset behind the last acknowledged one. ``checkpointed_s`` is when its last
+    checkpoint began.
     """
 
     partition: int
@@ -80,6 +81,7 @@ class Ownership:
     dirty: dict[str, Entry] = field(default_factory=dict)
     committing: Mapping[str, Entry] = field(default_factory=dict)
     waiting: list[tuple[int, Answer]] = field(default_factory=list)
+    checkpointed_s: float = 0.0
     _cache: OrderedDict[str, Entry] = field(default_factory=OrderedDict)
     topic_names: tuple[str, str] = field(init=False)
     _cut: tuple[int, int] = field(init=False)

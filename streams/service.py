@@ -35,7 +35,7 @@ from streams.registry import Registry
 from streams.settings import Settings, load
 from streams.shipped import shipped_pack
 from streams.store import RocksStore, StateDir
-from streams.worker import Pace, Worker
+from streams.worker import TRANSACTION_S, Pace, Worker
 
 STOPPED, CONFIGURATION, FENCED, KAFKA_FAILED, INPUT_GONE, BROKEN = 0, 2, 3, 4, 5, 70
 STALLED_S = 30.0
@@ -244,6 +244,7 @@ def _worker(
         pace=Pace(
             records_max=settings.poll_records_max,
             checkpoint_s=settings.checkpoint_ms / 1000,
+            transaction_s=min(TRANSACTION_S, settings.checkpoint_ms / 1000),
             lease_s=log.session_timeout_ms / 2000,
         ),
         observer=metrics,

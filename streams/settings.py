@@ -61,7 +61,9 @@ class Settings(BaseSettings):
         300_000
     )
     accept_gap: Annotated[bool, Field(description="go on where committed input is gone")] = False
-    checkpoint_ms: Annotated[int, Field(ge=10, le=5_000, description="time between checkpoints")] = 1_000
+    checkpoint_ms: Annotated[int, Field(ge=10, le=5_000, description="how long a change may wait for a checkpoint")] = (
+        2_000
+    )
     poll_records_max: Annotated[int, Field(ge=1, le=10_000, description="actions that one turn takes")] = 500
     store_cache_mib: Annotated[int, Field(ge=8, description="RocksDB's block cache")] = 256
     store_age_max_ms: Annotated[

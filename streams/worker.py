@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Protocol
 
 import structlog
@@ -24,6 +25,8 @@ from streams.takeover import Gap, TakeOver
 
 # From so many actions on a batch is one that a backlog made, and its answers go out some at a time.
 _BATCH_LARGE, _ANSWERS_TOGETHER = 16, 32
+# More often than this, checkpoints hold answers up: most of one is the broker's work on its transaction.
+TRANSACTION_S = 0.25
 _LOG = structlog.get_logger("stayhand.worker")
 
 
@@ -31,13 +34,16 @@ _LOG = structlog.get_logger("stayhand.worker")
 class Pace:
     """How a worker spends its time.
 
-    ``lease_s`` is the gap in the loop after which membership must be proven before anything is decided: well below
-    the group's session timeout. ``checkpoint_max_s`` is how long one checkpoint may take before the worker gives up.
+    ``checkpoint_s`` is how long what changed in a partition may wait for a checkpoint, ``transaction_s`` the time from
+    one to the next: each takes the partitions whose turn it is. ``checkpoint_max_s`` is how long one may take before
+    the worker gives up. ``lease_s`` is the gap in the loop after which membership must be proven before anything is
+    decided: well below the group's session timeout.
     """
 
     records_max: int = 500
     poll_s: float = 0.05
-    checkpoint_s: float = 1.0
+    checkpoint_s: float = 2.0
+    transaction_s: float = TRANSACTION_S
     lease_s: float = 1.0
     checkpoint_max_s: float = 40.0
 
@@ -135,6 +141,7 @@ class Worker:
         began_s = self._clock.monotonic_s()
         taken = self._takeover.run(partition, self._mark)
         own = self.owned[partition] = taken.ownership
+        own.checkpointed_s = began_s
         if taken.gap is not None:
             self._say_gap(own, taken.gap)
         for entry in taken.recovered:
@@ -209,18 +216,31 @@ class Worker:
                 own.load(identities)
 
     def _checkpoint_if_due(self) -> None:
-        due = self._clock.monotonic_s() - self._checkpointed_s >= self._pace.checkpoint_s
-        if (due or self._outbox.urgent) and self._under_way is None:
-            self._begin_checkpoint(tuple(self.owned))
+        """One checkpoint at a time: at once where an answer waits for it, else of the partitions whose turn it is."""
+        if self._under_way is not None:
+            return
+        if self._outbox.urgent:
+            self._begin_checkpoint([partition for partition, own in self.owned.items() if own.waiting])
+        elif self._clock.monotonic_s() - self._checkpointed_s >= self._pace.transaction_s:
+            self._begin_checkpoint(self._whose_turn())
+
+    def _whose_turn(self) -> list[int]:
+        """The partitions that waited longest: so many that all have had their turn once the time is up."""
+        pace, before_s = self._pace, self._clock.monotonic_s() - self._pace.checkpoint_s
+        due = [partition for partition, own in self.owned.items() if own.checkpointed_s <= before_s and own.moved]
+        due.sort(key=lambda partition: self.owned[partition].checkpointed_s)
+        return due[: ceil(len(self.owned) * pace.transaction_s / pace.checkpoint_s)]
 
     def _begin_checkpoint(self, partitions: Iterable[int]) -> None:
-        self._checkpointed_s = self._clock.monotonic_s()
+        now_s = self._checkpointed_s = self._clock.monotonic_s()
         moved = {partition: own for partition in partitions if (own := self.owned[partition]).moved}
+        self._outbox.urgent = any(own.waiting for partition, own in self.owned.items() if partition not in moved)
         if not moved:
             return
+        for own in moved.values():
+            own.checkpointed_s = now_s
         snapshot = Snapshot(self._outbox.sequence, tuple(own.snapshot() for own in moved.values()))
         self._outbox.sequence += 1
-        self._outbox.urgent = False
         self._under_way = self._executor.submit(self._checkpointer.commit, snapshot, moved)
 
     def _collect(self, *, wait: bool) -> None:

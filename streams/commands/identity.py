@@ -44,7 +44,7 @@ def show(
     records: Annotated[int, typer.Option(min=1, help="How far back in the audit to look for them.")] = 20_000,
     target: Target = TARGET_PERCENT,
 ) -> None:
-    """Show facts, baseline and the last decisions of an identity, as of the last checkpoint (about 1 s ago)."""
+    """Show facts, baseline and the last decisions of an identity, as of the last checkpoint (at most 2 s ago)."""
     name = _values.identity(identity)
     facts, learned, source = _state(session, name)
     recent = _recent(session, name, records) if decisions else []

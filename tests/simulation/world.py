@@ -449,7 +449,7 @@ class World:
             limits=limits,
             answers=Answers(keys, receipts),
             partitions=1,
-            pace=Pace(records_max=4, checkpoint_s=0.02, lease_s=1.0),
+            pace=Pace(records_max=4, checkpoint_s=0.02, transaction_s=0.02, lease_s=1.0),
         )
         self.workers[process.name] = worker
         try:
