@@ -257,10 +257,8 @@ def _firsts(figures: Run) -> str:
 
 
 def _answered(figures: Run) -> str:
-    """What answers change, from a set ``sea_answered``: by setting the figures with these names, ``none`` first."""
+    """What answers change: by setting the figures with these names."""
     told = 'What an answered "this was me" or "this was not me" changes'
-    if "sea_answered" not in figures:
-        return f"{told}: {figures['sea_gate']['answered']}."
     names = ("auc", "hit_fa_1_0", "hit_fa_4_6", "guided_hit", "guided_false", "questions")
     head = [
         "answers",
