@@ -71,6 +71,7 @@ _DAMPED = MAX_SEEN + 2
 _DAMP = (1.0, *(sqrt(r) - sqrt(r - 1) for r in range(1, _DAMPED)))
 _LEAST = _DAMP[-1]
 _MAX_U32 = (1 << 32) - 1
+_RATE_FROM = RATE_FROM_Z * 1024
 
 
 class Evidence(NamedTuple):
@@ -234,7 +235,7 @@ def features(b: Baseline, action: PendingAction, at_ms: int, prior: Prior, profi
         known.impact,
         counters,
         rate.deviations(counters, b.samples, b.sums),
-        int(b.session * exp(-gap / SESSION_TAU_MS) + 0.5),
+        int(b.session * exp(-gap / SESSION_TAU_MS) + 0.5) if b.session else 0,
         b.matured,
         at - b.first_seen_ms if b.events else 0,
         landing(b, keys),
@@ -321,9 +322,9 @@ def _ratio(found: Evidence, weight: float) -> int:
     k, n, u, r, g, q = found
     own = (k - DISCOUNT if k else 0.0) + (THETA + DISCOUNT * u) * g * 1e-6
     value = log(q * 1e-6 * (n + THETA) / own)
-    if value <= LOWEST:
-        return round(LOWEST * weight * 1024)
-    return _damped(min(HIGHEST, value) * weight * 1024, r)
+    if LOWEST < value < HIGHEST:
+        return _damped(value * weight * 1024, r)
+    return round(LOWEST * weight * 1024) if value <= LOWEST else _damped(HIGHEST * weight * 1024, r)
 
 
 def score(f: Features) -> Scores:
@@ -390,11 +391,14 @@ def _hour(f: Features) -> int:
     if not f.hour_total:
         return 0
     value = log((f.hour_total + 24 * HOUR_SMOOTHING) / (6 * f.hour_count + 24 * HOUR_SMOOTHING))
-    return _damped(min(HIGHEST, max(LOWEST, value)) * HOUR_WEIGHT * 1024, f.repeats)
+    if not LOWEST < value < HIGHEST:
+        value = min(HIGHEST, max(LOWEST, value))
+    return _damped(value * HOUR_WEIGHT * 1024, f.repeats)
 
 
 def _rate(z: tuple[int, int, int]) -> int:
-    if max(z) <= RATE_FROM_Z * 1024:
+    first, second, third = z
+    if first <= _RATE_FROM and second <= _RATE_FROM and third <= _RATE_FROM:
         return 0
     found = (value / 1024 for value in z if value > RATE_FROM_Z * 1024)
     return round(1024 * min(RATE_TOGETHER, sum(min(RATE_MOST, value * value / 2 - 2) for value in found)))
