@@ -4,7 +4,7 @@ A question is asked where an alarm begins, at most once in a while; a share of t
 later. Answers reach what is learned by the very functions that an operator's review does. Two ways in: `replayed` for
 histories of action names, through the epoch score alone, and `Reviewer` for asks that go through the scorer's own
 decisions. `compared` tells what alarms then, beside the same stream without answers; the set does so with SEA's shell
-histories, whose epochs begin in the middle of a block as in `sea_online`, in some two minutes on two cores.
+histories, whose epochs begin in the middle of a block as in `sea_online`, in about a minute on two cores.
 """
 
 from __future__ import annotations
