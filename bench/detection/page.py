@@ -259,7 +259,7 @@ def _firsts(figures: Run) -> str:
 def _answered(figures: Run) -> str:
     """What answers change: by setting the figures with these names."""
     told = 'What an answered "this was me" or "this was not me" changes'
-    names = ("auc", "hit_fa_1_0", "hit_fa_4_6", "guided_hit", "guided_false", "questions")
+    names = ("auc", "hit_fa_1_0", "hit_fa_4_6", "guided_hit", "guided_false")
     head = [
         "answers",
         "area",
@@ -270,7 +270,7 @@ def _answered(figures: Run) -> str:
         "questions in 10,000 actions",
     ]
     rows = [
-        [setting.replace("_", " "), *(_shown(found[name]) for name in names)]
+        [setting.replace("_", " "), *(_shown(found[name]) for name in names), _shown_count(found["questions"])]
         for setting, found in figures["sea_answered"].items()
     ]
     return f"{told}, on SEA at every event:\n\n{_table(head, rows)}"
