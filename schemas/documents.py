@@ -17,6 +17,8 @@ MAX_STATE_BYTES = 2_048
 
 Pattern = Annotated[str, Field(min_length=1, max_length=256)]
 Counter = Annotated[int, Field(ge=0, le=1 << 52)]
+# What every reader of JSON takes for the same number (RFC 8259, section 6); the audit could not hold a larger one.
+Millis = Annotated[int, Field(ge=0, le=1 << 53)]
 
 
 class Document(BaseModel):
@@ -117,7 +119,7 @@ class Register(_Control):
     kind: Literal["register"] = "register"
     owner: Label = ""
     group: Label = ""
-    credential_issued_at_ms: int | None = None
+    credential_issued_at_ms: Millis | None = None
 
 
 class Offboard(_Control):
@@ -148,9 +150,9 @@ class GrantFact(Document):
     action: Pattern
     resource: Pattern
     argument_digest: str = ""
-    not_before_ms: int = 0
-    expires_at_ms: int
-    uses_left: Annotated[int, Field(ge=0)] | None = 1
+    not_before_ms: Millis = 0
+    expires_at_ms: Millis
+    uses_left: Annotated[int, Field(ge=0, le=1 << 53)] | None = 1
 
 
 class Grant(_Control):

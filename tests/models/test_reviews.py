@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any, Literal
 
 import pytest
@@ -380,3 +381,25 @@ def test_a_word_about_an_epoch_long_gone_changes_no_habits() -> None:
     for number in (0, b.number - 1, b.number + 1):
         assert epoch.vouched(b, number, 1, habitual=False, suspected=True) is b
         assert epoch.disowned(b, number) is b
+
+
+def test_who_asks_under_a_decisions_id_does_not_feign_that_it_was_taken_back() -> None:
+    """Decisions' ids are told to askers, and an asker chooses the ids of his asks."""
+    life = Life().ask("test.plain").ask("test.plain")
+    feigned = ask("test.plain", at_ms=life.at_ms + 1_000, n=9)._replace(
+        ce_id=life.records[0]["decision"]["decision_id"]
+    )
+    life.state = settle(life.state, decide(life.state, feigned, life.here).effects)
+    life.at_ms += 1_000
+    before = waits(life.baseline)
+    life.say("bad", 0)
+    assert waits(life.baseline) == before - 1
+
+
+def test_a_baseline_without_numbers_left_for_epochs_is_not_imported() -> None:
+    """Its next epoch would have no number, and no checkpoint could write it down."""
+    life = Life().ask("test.plain")
+    full = encode(life.baseline._replace(next_epoch=(1 << 32) - 1))
+    body = {"kind": "import", "control_id": "ab" * 8, "by": "ann", "baseline": base64.b64encode(full).decode()}
+    with pytest.raises(ControlRefused, match="invalid-baseline"):
+        control_effects(life.state, CONTROL.validate_python(body), life.at_ms)
