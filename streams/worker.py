@@ -134,6 +134,8 @@ class Worker:
         except Fenced:
             # Nothing of it was written; whoever owns the partition now finds its records in the audit.
             self._under_way = None
+            if any(own.committing for partition, own in self.owned.items() if partition not in partitions):
+                raise
         self._let_go(partitions)
 
     def _own(self, partition: int) -> int:

@@ -403,3 +403,39 @@ def test_a_baseline_without_numbers_left_for_epochs_is_not_imported() -> None:
     body = {"kind": "import", "control_id": "ab" * 8, "by": "ann", "baseline": base64.b64encode(full).decode()}
     with pytest.raises(ControlRefused, match="invalid-baseline"):
         control_effects(life.state, CONTROL.validate_python(body), life.at_ms)
+
+
+made_up = st.fixed_dictionaries(
+    {
+        "keys": st.builds(
+            lambda *codes: [channel << 16 | code for channel, code in enumerate(codes) if code is not None],
+            st.integers(0, 0xFFFF),
+            *[st.none() | st.integers(0, 0xFFFF)] * 4,
+        ),
+        "counters": st.tuples(*[st.sampled_from([0, 1, 65_536, 1 << 52])] * 3),
+        "epoch": st.sampled_from([0, 1, 2, 3, (1 << 32) - 1]),
+        "habit": st.sampled_from([0, 1, 2, (1 << 32) - 1]),
+        "habitual": st.booleans(),
+        "code": st.integers(0, 0xFFFF),
+        "h": st.none() | st.sampled_from([-(1 << 20), 0, 1 << 20]),
+        "total": st.sampled_from([0, 6_144, 1 << 20]),
+    }
+)
+
+
+@law
+@given(st.lists(st.tuples(st.sampled_from(["fine", "bad"]), st.integers(0, 30), made_up), min_size=1, max_size=12))
+def test_whatever_a_lesson_claims_the_state_can_be_written_and_decided_on(told: Any) -> None:
+    """Who writes controls may make lessons up: no worker may end because of one."""
+    life = Life()
+    for said, which, lesson in told:
+        life.ask("test.plain", 200_000, source="10.0.0.1").ask("test.stop", 1)
+        try:
+            life.say(said, which % len(life.records), 1_000, **lesson)
+        except ControlRefused:
+            continue
+        assert decode(encode(life.baseline)) == life.baseline
+        assert decode_facts(encode_facts(life.state.facts)) == life.state.facts
+    for _ in range(3):
+        life.ask("test.plain", MATURE_AFTER_MS)
+        assert decode(encode(life.baseline)) == life.baseline

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from math import ceil
 from typing import Any
 
@@ -16,7 +17,7 @@ from stayhand.partition import partition_for
 from streams.answers import Answers
 from streams.keyring import KeyRing
 from streams.limits import Limiter
-from streams.ports import Answer, Batch, Kind, Listener, Position, Record
+from streams.ports import Answer, Batch, Fenced, Kind, Listener, Position, Record
 from streams.reading import Reader, ReaderSettings
 from streams.receipts import Receipts
 from streams.registry import Registry
@@ -37,7 +38,7 @@ class Kafka:
         self.partitions, self.now_s = partitions, 1_000.0
         self.transactions: list[tuple[float, list[int]]] = []
         self.replies: list[Answer] = []
-        self.audits = 0
+        self.audits, self.refuses = 0, False
         self.offsets: dict[tuple[str, int], int] = {}
         self.next: dict[str, list[Record]] = {"actions": [], "controls": []}
         document = PackDocument(hash=pack().hash, name="simulation", version="1", source=PACK, by="op")
@@ -100,6 +101,8 @@ class Kafka:
     def transact(
         self, writes: Mapping[int, Sequence[tuple[bytes, bytes]]], positions: Mapping[int, Position]
     ) -> Mapping[int, int]:
+        if self.refuses:
+            raise Fenced("not a member of this generation")
         self.transactions.append((self.now_s, sorted(positions)))
         return dict.fromkeys(writes, 0)
 
@@ -127,7 +130,10 @@ class Beside:
     def submit(self, call: Callable[..., Any], *args: Any) -> Future[Any]:
         assert self.under_way is None, "two checkpoints at a time"
         future: Future[Any] = Future()
-        self.under_way = future, call(*args)
+        try:
+            self.under_way = future, call(*args)
+        except Fenced as error:
+            future.set_exception(error)
         return future
 
     def end(self) -> None:
@@ -300,3 +306,20 @@ def test_answers_that_never_cease_to_wait_hold_no_other_partition_up(partitions:
     gate.tick()
     assert len(gate.kafka.replies) == 320
     assert gate.waits_s() <= PACE.checkpoint_s
+
+
+@pytest.mark.parametrize(("lost", "ends"), [([0, 1], False), ([0], True)])
+def test_a_refused_commit_ends_a_worker_that_still_owns_a_partition_of_it(lost: list[int], *, ends: bool) -> None:
+    """What it held of that partition is nowhere, so it must not go on as if it were."""
+    gate = Gate(2)
+    gate.grant(0, 1)
+    gate.grant(1, 1)
+    gate.tick()
+    gate.spend(0)
+    gate.spend(1)
+    gate.kafka.refuses = True
+    gate.worker.run_once()
+    with pytest.raises(Fenced) if ends else nullcontext():
+        gate.worker.lost(lost)
+    assert not gate.kafka.replies
+    assert ends or not gate.worker.owned
