@@ -224,18 +224,21 @@ class Worker:
         if self._under_way is not None:
             return
         partitions = [partition for partition, own in self.owned.items() if own.waiting] if self._outbox.urgent else []
-        if (now_s := self._clock.monotonic_s()) - self._turned_s >= self._pace.transaction_s:
-            self._turned_s = now_s
-            partitions += self._whose_turn()
+        if turns := int((self._clock.monotonic_s() - self._turned_s) / self._pace.transaction_s):
+            self._turned_s += turns * self._pace.transaction_s
+            partitions += self._whose_turn(turns)
         if partitions or self._outbox.urgent:
             self._begin_checkpoint(partitions)
 
-    def _whose_turn(self) -> list[int]:
-        """The partitions that waited longest: so many that all have had their turn once the time is up."""
+    def _whose_turn(self, turns: int) -> list[int]:
+        """The partitions that waited longest: so many that all have had their turn once the time is up.
+
+        Of several turns where the last checkpoint, or the loop, took longer than one.
+        """
         pace, before_s = self._pace, self._clock.monotonic_s() - self._pace.checkpoint_s
         due = [partition for partition, own in self.owned.items() if own.checkpointed_s <= before_s and own.moved]
         due.sort(key=lambda partition: self.owned[partition].checkpointed_s)
-        return due[: ceil(len(self.owned) * pace.transaction_s / pace.checkpoint_s)]
+        return due[: turns * ceil(len(self.owned) * pace.transaction_s / pace.checkpoint_s)]
 
     def _begin_checkpoint(self, partitions: Iterable[int]) -> None:
         now_s = self._checkpointed_s = self._clock.monotonic_s()

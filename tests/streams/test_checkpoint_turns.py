@@ -237,6 +237,16 @@ def test_each_partition_is_committed_in_time_and_few_at_a_time(partitions: int) 
     assert gate.waits_s() <= PACE.checkpoint_s
 
 
+@SIZES
+def test_checkpoints_that_take_long_delay_a_change_by_no_more_than_one_of_them(partitions: int) -> None:
+    gate = Gate(partitions)
+    for turn in range(480):
+        for partition in range(partitions):
+            gate.change(partition)
+        gate.tick(ends=turn % 24 == 0)
+    assert gate.waits_s() <= PACE.checkpoint_s + 24 * TICK_S
+
+
 def test_after_a_rest_all_change_at_once_and_none_waits_longer() -> None:
     gate = Gate(20)
     for _ in range(400):
