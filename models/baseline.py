@@ -18,7 +18,7 @@ from operator import or_
 from typing import Final, NamedTuple
 
 from models import bar, rate
-from models.codes import ce_hash
+from models.codes import ce_hash, taken_back_hash
 from models.conduct import NO_CONDUCT, Conduct, InvalidConduct, decode_conduct, encode_conduct
 from models.epoch import NO_HABITS, Habits
 from models.habitform import InvalidHabits, decode_habits, encode_habits
@@ -46,6 +46,8 @@ HASH_BYTES = 6
 MAX_SESSION = 48 * 1024
 MAX_TIME_MS = 1 << 53
 _MAX_U32 = (1 << 32) - 1
+# One a second for 60 years; a baseline that was made up could otherwise leave no numbers for those to come.
+MOST_EPOCHS = 1 << 31
 
 # A key is channel << 16 | code, so that one table serves all channels of a window.
 Counts = Mapping[int, int]
@@ -123,16 +125,24 @@ EMPTY: Final = Baseline(
 
 def seen_before(b: Baseline, ce_id: str) -> bool:
     """Whether this ce_id is among the last 32 events."""
-    wanted, ring = ce_hash(ce_id), b.ring
+    return _in_ring(b.ring, ce_hash(ce_id))
+
+
+def was_taken_back(b: Baseline, decision_id: str) -> bool:
+    """Whether `taking_back` was told of this decision, 32 events ago at most."""
+    return _in_ring(b.ring, taken_back_hash(decision_id))
+
+
+def _in_ring(ring: bytes, wanted: bytes) -> bool:
     at = ring.find(wanted)
     while at > 0 and at % HASH_BYTES:
         at = ring.find(wanted, at + 1)
     return at >= 0
 
 
-def remembering(b: Baseline, ce_id: str) -> Baseline:
-    """The baseline that has seen this id too: of an ask, or of a decision whose lesson was taken back."""
-    return b._replace(ring=(b.ring + ce_hash(ce_id))[-RING * HASH_BYTES :])
+def taking_back(b: Baseline, decision_id: str) -> Baseline:
+    """The baseline that knows that this decision's lesson was taken back."""
+    return b._replace(ring=(b.ring + taken_back_hash(decision_id))[-RING * HASH_BYTES :])
 
 
 def ripened(b: Baseline, at_ms: int) -> Baseline:

@@ -374,7 +374,7 @@ def _values(f: Features) -> list[tuple[str, int]]:
             if f.impact:
                 terms.append(("impact", _damped(IMPACT_POINTS[f.impact] * 1024, action.r)))
             if f.abused:
-                terms.append(("abused", _abused(f.abused, action)))
+                terms.append(("abused", min(f.session, _abused(f.abused, action))))
     if resource is not None:
         terms.append(("resource", _ratio(resource, WEIGHTS[RESOURCE])))
     if source is not None:
@@ -388,7 +388,11 @@ _size = itemgetter(1)
 
 
 def _abused(q: int, action: Evidence) -> int:
-    """What the list adds to somebody else's share, weighed as the action's own channel is."""
+    """What the list adds to somebody else's share, weighed as the action's own channel is.
+
+    It counts no more than what was unusual just before. Honest automation does such things as well, and does them for
+    a first time; alone that must not keep the gate from learning them, for then they would be slowed for ever.
+    """
     return _damped(min(ABUSED_MOST, max(0.0, log(q / action.q))) * WEIGHTS[ACTION] * 1024, action.r)
 
 

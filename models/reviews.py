@@ -17,7 +17,7 @@ from math import exp
 from typing import Any
 
 from models import bar, epoch, rate
-from models.baseline import MAX_TIME_MS, Baseline, landing, remembering, ripened, seen_before, waited
+from models.baseline import MAX_TIME_MS, Baseline, landing, ripened, taking_back, waited, was_taken_back
 from models.event import SESSION_TAU_MS, Taught, take_back
 from models.facts import ControlRefused, pruned, reviewed_as, with_review
 from schemas.documents import Facts, LessonFact, Review, Reviewed
@@ -111,13 +111,13 @@ def _bad(b: Baseline, review: Review, known: Reviewed | None, at_ms: int) -> Bas
     lesson = review.lesson
     b = _ripe(b, _at(b, at_ms))
     number, fine = (lesson.epoch, False) if known is None else (known.epoch or lesson.epoch, known.epoch > 0)
-    if not seen_before(b, review.decision_id):
+    if not was_taken_back(b, review.decision_id):
         before = b
         b = take_back(b, Taught(number, lesson.keys, lesson.counters))
         if b is not before and lesson.total >= bar.bar_of(b.extra).at:
             b = b._replace(extra=bar.uncounted(b.extra, number, fine=fine))
         # An outcome that comes later takes nothing back a second time.
-        b = remembering(b, review.decision_id)
+        b = taking_back(b, review.decision_id)
     return b._replace(habits=epoch.disowned(b.habits, lesson.habit), accepted_ms=b.last_ms)
 
 

@@ -14,7 +14,7 @@ from models import reviews
 from models.agent import agent_points
 from models.ask import NEW, Ask, Ruling, State, World
 from models.bar import START_AT
-from models.baseline import EMPTY, Baseline, InvalidBaseline, decode, remembering, seen_before
+from models.baseline import EMPTY, MOST_EPOCHS, Baseline, InvalidBaseline, decode, taking_back, was_taken_back
 from models.body import VERDICTS, decision_body
 from models.effects import (
     Apply,
@@ -197,7 +197,7 @@ def report(state: State, decision_id: str, outcome: OutcomeResult, taught_bytes:
     if outcome not in {"failed", "cancelled"} or not taught_bytes:
         return []
     taught_from(taught_bytes)
-    if seen_before(state.baseline, decision_id):
+    if was_taken_back(state.baseline, decision_id):
         return []
     return [TakeBack(taught_bytes, decision_id, at_ms)]
 
@@ -234,7 +234,7 @@ def settle(state: State, effects: Sequence[Effect]) -> State:
             baseline = observe(baseline, effect.lesson)
             facts = pruned(facts, effect.lesson.at_ms)
         elif isinstance(effect, TakeBack):
-            baseline = remembering(take_back(baseline, taught_from(effect.taught)), effect.decision_id)
+            baseline = taking_back(take_back(baseline, taught_from(effect.taught)), effect.decision_id)
         elif isinstance(effect, Apply):
             baseline, facts = _applied(baseline, facts, effect)
         else:
@@ -340,9 +340,12 @@ def _shadowed(shadow: CompiledPack | None, scene: Scene) -> dict[str, Any] | Non
 
 def _imported(control: Import) -> Baseline:
     try:
-        return decode(base64.b64decode(control.baseline, validate=True))
+        found = decode(base64.b64decode(control.baseline, validate=True))
     except (InvalidBaseline, ValueError) as error:
         raise ControlRefused("invalid-baseline", f"baseline: {error}") from error
+    if found.next_epoch > MOST_EPOCHS:
+        raise ControlRefused("invalid-baseline", f"baseline: expected at most {MOST_EPOCHS} epochs")
+    return found
 
 
 def _applied(baseline: Baseline, facts: Facts, effect: Apply) -> tuple[Baseline, Facts]:

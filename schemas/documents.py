@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, field_validator
 
 from stayhand.wire import FallbackMode, Hex, Label, Name, ObligationType, PendingAction
 
@@ -17,6 +17,8 @@ MAX_STATE_BYTES = 2_048
 
 Pattern = Annotated[str, Field(min_length=1, max_length=256)]
 Counter = Annotated[int, Field(ge=0, le=1 << 52)]
+# What every reader of JSON takes for the same number (RFC 8259, section 6); the audit could not hold a larger one.
+MAX_NUMBER = 1 << 53
 
 
 class Document(BaseModel):
@@ -117,7 +119,7 @@ class Register(_Control):
     kind: Literal["register"] = "register"
     owner: Label = ""
     group: Label = ""
-    credential_issued_at_ms: int | None = None
+    credential_issued_at_ms: Annotated[int, Field(ge=0, le=MAX_NUMBER)] | None = None
 
 
 class Offboard(_Control):
@@ -158,6 +160,15 @@ class Grant(_Control):
 
     kind: Literal["grant"] = "grant"
     grant: GrantFact
+
+    @field_validator("grant")
+    @classmethod
+    def _whole(cls, grant: GrantFact) -> GrantFact:
+        """Facts of earlier releases are read whatever they hold, so this is asked of what is new alone."""
+        for name in ("not_before_ms", "expires_at_ms", "uses_left"):
+            if not 0 <= (getattr(grant, name) or 0) <= MAX_NUMBER:
+                raise ValueError(f"{name}: expected 0 to {MAX_NUMBER}")
+        return grant
 
 
 class Revoke(_Control):

@@ -166,6 +166,7 @@ class Gate:
             taught = ruling.taught or b""
             answer = self._answers.decision(asked, ask.identity, ask.at_ms, ask.decision_id, told, taught)
             self._outbox.send(own, answer, waits=ruling.waits)
+        took_s = self._clock.monotonic_s() - began_s
         body = self._outbox.body(own, "decision", identity=ask.identity, at_ms=ask.at_ms, ask=asked)
         body["vector"]["actions"] = record.offset
         body["action"] = orjson.Fragment(record.value or b"null")
@@ -175,7 +176,6 @@ class Gate:
             self._say_returned(own)
         state = settle(entry.state, ruling.effects)
         own.put(ask.identity, state, clock_ms=ask.at_ms, action=record.offset, control=None)
-        took_s = self._clock.monotonic_s() - began_s
         self._observer.decided(ruling.decision["verdict"], now_ms - record.timestamp_ms, took_s, late=ask.late)
 
     def _guarded(self, own: Ownership) -> Guard:

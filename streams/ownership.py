@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple
 
 from models import baseline
@@ -63,7 +64,7 @@ class Ownership:
 
     ``committed`` is the last position that Kafka accepted; ``audits_sent`` and ``audits_acked`` count this term's
     audit records, ``audit_next`` is the offset behind the last acknowledged one. ``checkpointed_s`` is when its last
-    checkpoint began.
+    checkpoint began; before the first one its turn is as early as can be.
     """
 
     partition: int
@@ -81,7 +82,7 @@ class Ownership:
     dirty: dict[str, Entry] = field(default_factory=dict)
     committing: Mapping[str, Entry] = field(default_factory=dict)
     waiting: list[tuple[int, Answer]] = field(default_factory=list)
-    checkpointed_s: float = 0.0
+    checkpointed_s: float = -inf
     _cache: OrderedDict[str, Entry] = field(default_factory=OrderedDict)
     topic_names: tuple[str, str] = field(init=False)
     _cut: tuple[int, int] = field(init=False)

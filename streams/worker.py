@@ -87,13 +87,13 @@ class Worker:
         self._takeover = TakeOver(log, store, clock, name, accept_gap=accept_gap)
         self._checkpointer = Checkpointer(log, store, clock, name)
         self._under_way: Future[Committed] | None = None
-        self._looked_s = self._checkpointed_s = clock.monotonic_s()
+        self._looked_s = self._checkpointed_s = self._turned_s = clock.monotonic_s()
 
     def start(self) -> None:
         """Read the global topic to its end, then join the group."""
         self._catch_up_globals()
         self._log.start(self)
-        self._looked_s = self._checkpointed_s = self._clock.monotonic_s()
+        self._looked_s = self._checkpointed_s = self._turned_s = self._clock.monotonic_s()
 
     def run_once(self) -> None:
         """One turn of the loop.
@@ -134,6 +134,8 @@ class Worker:
         except Fenced:
             # Nothing of it was written; whoever owns the partition now finds its records in the audit.
             self._under_way = None
+            if any(own.committing for partition, own in self.owned.items() if partition not in partitions):
+                raise
         self._let_go(partitions)
 
     def _own(self, partition: int) -> int:
@@ -141,7 +143,6 @@ class Worker:
         began_s = self._clock.monotonic_s()
         taken = self._takeover.run(partition, self._mark)
         own = self.owned[partition] = taken.ownership
-        own.checkpointed_s = began_s
         if taken.gap is not None:
             self._say_gap(own, taken.gap)
         for entry in taken.recovered:
@@ -216,20 +217,28 @@ class Worker:
                 own.load(identities)
 
     def _checkpoint_if_due(self) -> None:
-        """One checkpoint at a time: at once where an answer waits for it, else of the partitions whose turn it is."""
+        """One checkpoint at a time: at once of what an answer waits for, and of the partitions whose turn it is.
+
+        Turns come by a clock of their own: answers that never cease to wait hold no other partition up.
+        """
         if self._under_way is not None:
             return
-        if self._outbox.urgent:
-            self._begin_checkpoint([partition for partition, own in self.owned.items() if own.waiting])
-        elif self._clock.monotonic_s() - self._checkpointed_s >= self._pace.transaction_s:
-            self._begin_checkpoint(self._whose_turn())
+        partitions = [partition for partition, own in self.owned.items() if own.waiting] if self._outbox.urgent else []
+        if turns := int((self._clock.monotonic_s() - self._turned_s) / self._pace.transaction_s):
+            self._turned_s += turns * self._pace.transaction_s
+            partitions += self._whose_turn(turns)
+        if partitions or self._outbox.urgent:
+            self._begin_checkpoint(partitions)
 
-    def _whose_turn(self) -> list[int]:
-        """The partitions that waited longest: so many that all have had their turn once the time is up."""
+    def _whose_turn(self, turns: int) -> list[int]:
+        """The partitions that waited longest: so many that all have had their turn once the time is up.
+
+        Of several turns where the last checkpoint, or the loop, took longer than one.
+        """
         pace, before_s = self._pace, self._clock.monotonic_s() - self._pace.checkpoint_s
         due = [partition for partition, own in self.owned.items() if own.checkpointed_s <= before_s and own.moved]
         due.sort(key=lambda partition: self.owned[partition].checkpointed_s)
-        return due[: ceil(len(self.owned) * pace.transaction_s / pace.checkpoint_s)]
+        return due[: turns * ceil(len(self.owned) * pace.transaction_s / pace.checkpoint_s)]
 
     def _begin_checkpoint(self, partitions: Iterable[int]) -> None:
         now_s = self._checkpointed_s = self._clock.monotonic_s()

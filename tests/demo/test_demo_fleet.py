@@ -2,6 +2,10 @@
 
 import json
 
+import pytest
+
+from bench.detection.gate import Gate
+from stayhand.headers import parse_rfc3339
 from stayhand.wire import pending_action
 from streams.demo.fleet import DAY_MS, FLEET, QUIET_MS, SIBLING, VICTIM, history, theft
 from streams.replay.mapping import map_record
@@ -43,3 +47,14 @@ def test_the_thief_is_the_victim_by_name_alone():
 def test_the_sibling_does_the_same_work_for_another_product():
     assert SIBLING.jobs != VICTIM.jobs
     assert [step.action for step in SIBLING.jobs[0]] == [step.action for step in VICTIM.jobs[0]]
+
+
+@pytest.mark.parametrize("seed", [4, 7, 8])
+def test_honest_work_that_can_do_harm_is_learned_and_not_slowed_for_ever(seed):
+    gate, slowed = Gate(), 0
+    for record in history(seed, UNTIL_MS, 3):
+        if record["subject"]["type"] == "token":
+            asked = pending_action({name: record[name] for name in ("subject", "action", "resource", "context")})
+            ruling = gate.ask(asked, parse_rfc3339(record["time"]), record["id"])
+            slowed += ruling.decision["verdict"] != "permit"
+    assert slowed <= 4

@@ -75,11 +75,12 @@ def test_the_list_is_part_of_the_priors_hash() -> None:
     assert parse_prior(PRIOR_SOURCE, other).hash != PRIOR.hash
 
 
-def event(name: str, k: int, r: int = 1) -> Features:
+def event(name: str, k: int, r: int = 1, session: int = 5_000) -> Features:
+    """An action by an identity of which something unusual was seen just before, unless ``session`` says otherwise."""
     known = PRIOR.action(name)
     did = Evidence(k, 2_000, 20, r, known.g, known.q)
     return Features(
-        *(1, 1, (), (did, None, None, None), 3, 0, 0, 1, known.impact, (1, 1, 1), (0, 0, 0), 0, 2_000, 10**9, 1),
+        *(1, 1, (), (did, None, None, None), 3, 0, 0, 1, known.impact, (1, 1, 1), (0, 0, 0), session, 2_000, 10**9, 1),
         abused=known.abused,
     )
 
@@ -92,7 +93,14 @@ def test_an_action_that_has_matured_is_not_charged_for_standing_in_the_list(name
     new, known = (dict(score(event(name, k)).terms) for k in (0, 1))
     assert new.get("abused", 0) > 0 or PRIOR.action(name).abused == 0
     assert "abused" not in known
-    assert score(event(name, 400)).total == 0
+    assert score(event(name, 400, session=0)).total == 0
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_standing_in_the_list_counts_no_more_than_what_was_unusual_just_before(name: str) -> None:
+    for session in (0, 300, 5_000):
+        told = dict(score(event(name, 0, session=session)).terms)
+        assert told.get("abused", 0) <= session
 
 
 @pytest.mark.parametrize("name", LISTED)

@@ -246,7 +246,7 @@ def test_what_an_identitys_conduct_says_is_told_with_its_numbers() -> None:
     )
     did = Evidence(0, 1_412, 3, 1, 300, 4_240)
     f = Features(
-        *(START_MS, 1, (), (did, None, None, None), 3, 0, 0, 1, 0, (1, 1, 1), (0, 0, 0), 0, 99, 4_000_000, 1),
+        *(START_MS, 1, (), (did, None, None, None), 3, 0, 0, 1, 0, (1, 1, 1), (0, 0, 0), 5_000, 99, 4_000_000, 1),
         abused=12_240,
         conduct=seen,
     )

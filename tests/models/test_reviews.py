@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any, Literal
 
 import pytest
@@ -380,3 +381,61 @@ def test_a_word_about_an_epoch_long_gone_changes_no_habits() -> None:
     for number in (0, b.number - 1, b.number + 1):
         assert epoch.vouched(b, number, 1, habitual=False, suspected=True) is b
         assert epoch.disowned(b, number) is b
+
+
+def test_who_asks_under_a_decisions_id_does_not_feign_that_it_was_taken_back() -> None:
+    """Decisions' ids are told to askers, and an asker chooses the ids of his asks."""
+    life = Life().ask("test.plain").ask("test.plain")
+    feigned = ask("test.plain", at_ms=life.at_ms + 1_000, n=9)._replace(
+        ce_id=life.records[0]["decision"]["decision_id"]
+    )
+    life.state = settle(life.state, decide(life.state, feigned, life.here).effects)
+    life.at_ms += 1_000
+    before = waits(life.baseline)
+    life.say("bad", 0)
+    assert waits(life.baseline) == before - 1
+
+
+def test_a_baseline_without_numbers_left_for_epochs_is_not_imported() -> None:
+    """Its next epoch would have no number, and no checkpoint could write it down."""
+    life = Life().ask("test.plain")
+    full = encode(life.baseline._replace(next_epoch=(1 << 32) - 1))
+    body = {"kind": "import", "control_id": "ab" * 8, "by": "ann", "baseline": base64.b64encode(full).decode()}
+    with pytest.raises(ControlRefused, match="invalid-baseline"):
+        control_effects(life.state, CONTROL.validate_python(body), life.at_ms)
+
+
+made_up = st.fixed_dictionaries(
+    {
+        "keys": st.builds(
+            lambda *codes: [channel << 16 | code for channel, code in enumerate(codes) if code is not None],
+            st.integers(0, 0xFFFF),
+            *[st.none() | st.integers(0, 0xFFFF)] * 4,
+        ),
+        "counters": st.tuples(*[st.sampled_from([0, 1, 65_536, 1 << 52])] * 3),
+        "epoch": st.sampled_from([0, 1, 2, 3, (1 << 32) - 1]),
+        "habit": st.sampled_from([0, 1, 2, (1 << 32) - 1]),
+        "habitual": st.booleans(),
+        "code": st.integers(0, 0xFFFF),
+        "h": st.none() | st.sampled_from([-(1 << 20), 0, 1 << 20]),
+        "total": st.sampled_from([0, 6_144, 1 << 20]),
+    }
+)
+
+
+@law
+@given(st.lists(st.tuples(st.sampled_from(["fine", "bad"]), st.integers(0, 30), made_up), min_size=1, max_size=12))
+def test_whatever_a_lesson_claims_the_state_can_be_written_and_decided_on(told: Any) -> None:
+    """Who writes controls may make lessons up: no worker may end because of one."""
+    life = Life()
+    for said, which, lesson in told:
+        life.ask("test.plain", 200_000, source="10.0.0.1").ask("test.stop", 1)
+        try:
+            life.say(said, which % len(life.records), 1_000, **lesson)
+        except ControlRefused:
+            continue
+        assert decode(encode(life.baseline)) == life.baseline
+        assert decode_facts(encode_facts(life.state.facts)) == life.state.facts
+    for _ in range(3):
+        life.ask("test.plain", MATURE_AFTER_MS)
+        assert decode(encode(life.baseline)) == life.baseline
