@@ -80,12 +80,13 @@ def bar_of(extra: Extra) -> Bar:
 
 def with_bar(extra: Extra, bar: Bar) -> Extra:
     """The sections with this bar in place of the one there was, in the order of their tags."""
-    others = tuple(section for section in extra if section[0] != TAG)
-    if bar == START_BAR or sum(len(content) + HEAD_BYTES for _, content in others) > OTHERS_MOST_BYTES:
+    others = tuple([section for section in extra if section[0] != TAG])
+    if bar == START_BAR or (others and sum(len(held) + HEAD_BYTES for _, held in others) > OTHERS_MOST_BYTES):
         return others
-    waiting = [_WAITS.pack(waits.epoch, waits.alarms << 4 | waits.fine) for waits in bar.waits]
-    content = _VALUE.pack(bar.value - LOW) + b"".join(waiting)
-    return tuple(sorted((*others, (TAG, content))))
+    content = _VALUE.pack(bar.value - LOW)
+    for epoch, alarms, fine in bar.waits:
+        content += _WAITS.pack(epoch, alarms << 4 | fine)
+    return tuple(sorted((*others, (TAG, content)))) if others else ((TAG, content),)
 
 
 def counted(extra: Extra, epoch: int, *, fine: bool) -> Extra:
@@ -100,13 +101,17 @@ def uncounted(extra: Extra, epoch: int, *, fine: bool) -> Extra:
 
 def matured(extra: Extra, epoch: int, events: int) -> Extra:
     """The sections after this epoch of so many events has matured."""
-    bar, number = bar_of(extra), epoch & 0xFF
-    alarms, fine = next((waits[1:] for waits in bar.waits if waits.epoch == number), (0, 0))
-    step = min(alarms, events) * RAISE + min(fine, events) * RAISE_FINE - events * LOWER
-    ceiling = HIGH if fine else max(START, bar.value)
-    value = max(LOW, min(ceiling, bar.value + max(-MOST, min(MOST, step))))
+    (held, waiting), number, alarms, fine = bar_of(extra), epoch & 0xFF, 0, 0
+    for waits in waiting:
+        if waits.epoch == number:
+            _, alarms, fine = waits
+    step = -events * LOWER
+    if alarms or fine:
+        step += min(alarms, events) * RAISE + min(fine, events) * RAISE_FINE
+    ceiling = HIGH if fine else max(START, held)
+    value = max(LOW, min(ceiling, held + max(-MOST, min(MOST, step))))
     # What waited in an older epoch was taken back as a whole.
-    return with_bar(extra, Bar(value, tuple(waits for waits in bar.waits if _later(waits.epoch, number))))
+    return with_bar(extra, Bar(value, tuple([waits for waits in waiting if _later(waits.epoch, number)])))
 
 
 def _later(epoch: int, other: int) -> bool:
@@ -128,8 +133,11 @@ def _read(content: bytes) -> Bar:
     rest = len(content) - _VALUE.size
     if rest < 0 or rest % _WAITS.size or rest > _EPOCHS * _WAITS.size:
         raise InvalidBar(f"bar: expected a value and at most {_EPOCHS} epochs that wait")
+    value = _VALUE.unpack_from(content)[0] + LOW
+    if not rest and value <= HIGH and value != START:
+        return Bar(value)
     waits = tuple(Waits(epoch, both >> 4, both & 15) for epoch, both in _WAITS.iter_unpack(content[_VALUE.size :]))
-    bar = Bar(_VALUE.unpack_from(content)[0] + LOW, waits)
+    bar = Bar(value, waits)
     ordered = len(waits) < _EPOCHS or _later(waits[1].epoch, waits[0].epoch)
     if bar == START_BAR or bar.value > HIGH or not ordered or not all(each.alarms or each.fine for each in waits):
         raise InvalidBar("bar: expected a value within its bounds, and epochs in order, each with an alarm")

@@ -178,8 +178,28 @@ def _ripened(b: Baseline, at_ms: int) -> Baseline:
         samples, sums = rate.joined(samples, sums, epoch.events, epoch.sums)
         matured = min(_MAX_U32, matured + epoch.events)
         extra = bar.matured(extra, epoch.number, epoch.events)
-    return b._replace(
-        tables=tables, samples=samples, sums=sums, matured=matured, waiting=waiting, open=opened, extra=extra
+    # In the order of the fields: `_replace` takes three times as long.
+    return Baseline(
+        b.first_seen_ms,
+        b.last_ms,
+        b.accepted_ms,
+        b.events,
+        b.refused,
+        b.skipped,
+        matured,
+        b.next_epoch,
+        b.session,
+        tables,
+        b.counters,
+        samples,
+        sums,
+        b.ring,
+        b.recent,
+        opened,
+        waiting,
+        extra,
+        b.habits,
+        b.conduct,
     )
 
 
@@ -233,8 +253,8 @@ def _fits(epoch: Epoch | None, waiting: Epoch | None, keys: tuple[int, ...]) -> 
         return len(keys) <= room
     if epoch.events >= EPOCH_EVENTS:
         return False
-    counts = epoch.counts
-    return len(counts) <= room - len(keys) or len(counts) + sum(key not in counts for key in keys) <= room
+    counts, left = epoch.counts, room - len(keys)
+    return len(counts) <= left or len(counts) - sum(map(counts.__contains__, keys)) <= left
 
 
 def waited(

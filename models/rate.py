@@ -34,11 +34,12 @@ NO_SUMS: Sums = (0, 0, 0, 0, 0, 0)
 def stepped(counters: Counters, gap_ms: int) -> Counters:
     """The counters after one more event, ``gap_ms`` (>= 0) after the last one."""
     first, second, third = counters
-    return (
-        min(CAP, int(first * exp(-gap_ms / SHORT_MS) + 0.5) + UNIT),
-        min(CAP, int(second * exp(-gap_ms / MIDDLE_MS) + 0.5) + UNIT),
-        min(CAP, int(third * exp(-gap_ms / LONG_MS) + 0.5) + UNIT),
-    )
+    first = int(first * exp(-gap_ms / SHORT_MS) + 0.5) + UNIT
+    second = int(second * exp(-gap_ms / MIDDLE_MS) + 0.5) + UNIT
+    third = int(third * exp(-gap_ms / LONG_MS) + 0.5) + UNIT
+    if first > CAP or second > CAP or third > CAP:
+        return (min(CAP, first), min(CAP, second), min(CAP, third))
+    return (first, second, third)
 
 
 def logarithms(counters: Counters) -> tuple[int, int, int]:
@@ -67,7 +68,9 @@ def lessened(sums: Sums, counters: Counters) -> Sums:
 def joined(samples: int, sums: Sums, more: int, others: Sums) -> tuple[int, Sums]:
     """Two sets of samples as one; halved once they pass `MAX_SAMPLES`, so that the usual can move."""
     samples += more
-    a, b, c, d, e, f = (x + y for x, y in zip(sums, others, strict=True))
+    a, b, c, d, e, f = sums
+    g, h, i, j, k, m = others
+    a, b, c, d, e, f = a + g, b + h, c + i, d + j, e + k, f + m
     if samples > MAX_SAMPLES:
         return samples >> 1, (a >> 1, b >> 1, c >> 1, d >> 1, e >> 1, f >> 1)
     return samples, (a, b, c, d, e, f)
@@ -75,9 +78,12 @@ def joined(samples: int, sums: Sums, more: int, others: Sums) -> tuple[int, Sums
 
 def deviations(counters: Counters, samples: int, sums: Sums) -> tuple[int, int, int]:
     """``z = (ln C - mean) / sqrt(variance + .15)`` of each counter in 1/1024, with the prior among the samples."""
-    one, two, three = counters
+    first, second, third = counters
     a, b, c, d, e, f = _usual(samples, sums)
-    return (_z((log(one) - a) * b), _z((log(two) - c) * d), _z((log(three) - e) * f))
+    one, two, three = (log(first) - a) * b, (log(second) - c) * d, (log(third) - e) * f
+    if -MAX_Z < one < MAX_Z and -MAX_Z < two < MAX_Z and -MAX_Z < three < MAX_Z:
+        return (int(one * 1024), int(two * 1024), int(three * 1024))
+    return (_z(one), _z(two), _z(three))
 
 
 def _z(z: float) -> int:

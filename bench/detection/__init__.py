@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from bench.errors import BenchFailed
 
 # Each set has a module of its name, whose `measure` gives the set's figures as nested JSON.
-SETS = ("sea", "sea_gate", "agentdojo", "sans", "cost")
+SETS = ("sea", "sea_answered", "sea_gate", "agentdojo", "sans", "cost")
 
 
 class Measure(Protocol):

@@ -22,7 +22,6 @@ from bench.detection.agent_baseline import Learned, acted, learned
 from bench.detection.baselines import NOT_INSTALLED, detectors
 from bench.detection.curve import recall_at
 from bench.detection.data import folder
-from bench.detection.gate import UNANSWERED
 from bench.detection.traces import Call, Session, confirm_tasks, own_calls, read_sessions
 from bench.figures import spread
 from models.agent import agent_points
@@ -202,7 +201,7 @@ def firsts_of(scored: Sequence[Scored]) -> dict[str, Any]:
             "actions_median": median if median < 1_000_000 else None,
             "before": round(sum(one.score >= level for one in early) / max(1, len(early)), 4),
         }
-    return told | {"block": None, "answered": UNANSWERED}
+    return told | {"block": None}
 
 
 def share_interval(sessions: Sequence[Session], flagged: set[int]) -> list[float]:

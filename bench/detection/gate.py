@@ -13,9 +13,6 @@ from stayhand.wire import PendingAction
 from streams.shipped import shipped_pack
 
 LEVELS = ("slow", "guide", "block")
-# What a person answers changes what is learned, and with it the scores. A set ``sea_answered`` (its figures by setting,
-# ``none`` first) is the place for it: the page shows it where it was measured, and this where it was not.
-UNANSWERED = "not measured: there is no control yet that says an action was, or was not, the identity's own"
 _POINT = EnforcementPoint(
     point="bench",
     keys=(PointKey(key_id="k1"),),

@@ -257,11 +257,9 @@ def _firsts(figures: Run) -> str:
 
 
 def _answered(figures: Run) -> str:
-    """What answers change, from a set ``sea_answered``: by setting the figures with these names, ``none`` first."""
+    """What answers change: by setting the figures with these names."""
     told = 'What an answered "this was me" or "this was not me" changes'
-    if "sea_answered" not in figures:
-        return f"{told}: {figures['sea_gate']['answered']}."
-    names = ("auc", "hit_fa_1_0", "hit_fa_4_6", "guided_hit", "guided_false", "questions")
+    names = ("auc", "hit_fa_1_0", "hit_fa_4_6", "guided_hit", "guided_false")
     head = [
         "answers",
         "area",
@@ -272,7 +270,7 @@ def _answered(figures: Run) -> str:
         "questions in 10,000 actions",
     ]
     rows = [
-        [setting.replace("_", " "), *(_shown(found[name]) for name in names)]
+        [setting.replace("_", " "), *(_shown(found[name]) for name in names), _shown_count(found["questions"])]
         for setting, found in figures["sea_answered"].items()
     ]
     return f"{told}, on SEA at every event:\n\n{_table(head, rows)}"

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from bench.detection.baselines import NOT_INSTALLED, Detector, action_values, detectors
 from bench.detection.data import folder
-from bench.detection.gate import UNANSWERED, First, Gate, firsts
+from bench.detection.gate import First, Gate, firsts
 from models.prior import load_prior
 from stayhand.wire import PendingAction
 from streams.replay.ordering import Intake, Queue, take_in
@@ -107,7 +107,6 @@ def figures(events: Sequence[Logged], verdicts: Sequence[str]) -> dict[str, Any]
         "exfil_alarmed_share": round(sum(verdict != "permit" for _, verdict in burst) / max(1, len(burst)), 4),
         "jmerckle_caught": theirs["slow"] is not None,
         "first": {JMERCKLE: _told(theirs), BURST: _told(first)},
-        "answered": UNANSWERED,
         "verdicts": {
             label or "benign": dict(
                 Counter(verdict for one, verdict in zip(events, verdicts, strict=True) if one.label == label)

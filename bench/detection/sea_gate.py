@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.detection.gate import LEVELS, UNANSWERED, Gate
+from bench.detection.gate import LEVELS, Gate
 from bench.detection.ranking import Labels
 from bench.detection.sea import online_figures
 from bench.detection.sea_data import (
@@ -96,7 +96,7 @@ def figures(ruled: NDArray[Any], labels: Labels) -> dict[str, Any]:
     if labels[:half].any() and labels[half:].any():
         online["first_half"] = _rounded(online_figures(scores[:half], labels[:half]))
         online["second_half"] = _rounded(online_figures(scores[half:], labels[half:]))
-    return {**parts, "online": online, "masquerades": sum(map(len, waits)), "answered": UNANSWERED}
+    return {**parts, "online": online, "masquerades": sum(map(len, waits))}
 
 
 def _rounded(found: dict[str, Any]) -> dict[str, Any]:

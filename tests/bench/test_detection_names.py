@@ -11,6 +11,7 @@ import pytest
 from bench.detection import SETS, page
 from bench.detection.goals import GOALS
 from bench.detection.page import look_up, set_of, split, written
+from bench.detection.sea_answered import SETTINGS
 from bench.detection.svg import Axis, chart
 from bench.figures import ROOT
 
@@ -87,18 +88,19 @@ def test_a_run_is_split_by_set_and_a_quick_one_is_refused():
         split(run | {"quick": True})
 
 
-def test_what_answers_change_is_shown_where_it_was_measured():
-    assert "not measured: there is no control" in written(SEEN)["detection.md"]
+def test_what_answers_change_is_shown_by_setting_beside_no_answers():
     names = ("auc", "hit_fa_1_0", "hit_fa_4_6", "guided_hit", "guided_false", "questions")
     measured = copy.deepcopy(SEEN)
-    measured["sea"]["sea_answered"] = {"none": dict.fromkeys(names, 0.5), "half": dict.fromkeys(names, 0.625)}
+    measured["sea_answered"]["sea_answered"] = {"none": dict.fromkeys(names, 0.5), "half": dict.fromkeys(names, 0.625)}
     assert "| half | 62.5% |" in written(measured)["detection.md"]
+    assert list(SEEN["sea_answered"]["sea_answered"]) == list(SETTINGS)
 
 
 def test_a_key_belongs_to_the_set_that_it_begins_with():
-    assert [set_of(key) for key in ("sea", "sea_online", "agentdojo_same", "season")] == [
+    assert [set_of(key) for key in ("sea", "sea_online", "sea_answered", "agentdojo_same", "season")] == [
         "sea",
         "sea",
+        "sea_answered",
         "agentdojo",
         "season",
     ]

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.detection import feedback
-from bench.detection.feedback import SETTINGS, Answers, Replayed, Reviewer, compared, figures, replayed
-from bench.detection.ranking import Labels
-from models.profiles import Counted, build_profile, counted
+from bench.detection.sea_answered import (
+    ASK_ABOVE,
+    SETTINGS,
+    Answers,
+    Replayed,
+    Reviewer,
+    compared,
+    figures,
+    replayed,
+    shell_history,
+)
+from bench.detection.sea_data import masquerades
+from models.profiles import build_profile, counted
 from models.transition import NEW, State, decide, settle
 from tests.models.asks import START_MS, ask, default_pack, world
 
@@ -38,7 +46,7 @@ def intruder(count: int) -> Iterator[tuple[str, bool]]:
 
 
 def above(played: Replayed, first: int, last: int) -> int:
-    return sum(h > feedback.ASK_ABOVE for h, _ in played.events[first:last])
+    return sum(h > ASK_ABOVE for h, _ in played.events[first:last])
 
 
 def test_a_change_of_habits_that_is_answered_for_alarms_less_than_one_that_is_not() -> None:
@@ -78,12 +86,12 @@ def _play(given: tuple[int, Answers | None]) -> Replayed:
 
 def test_the_figures_compare_all_settings_on_the_same_blocks() -> None:
     labels = np.array([[True, True, False], [False, False, False]])
-    told = compared(_play, labels)
+    told = compared(_play, (0, 1), labels)
     assert set(told) == set(SETTINGS)
-    assert told["unanswered"]["questions"] == 0
+    assert told["none"]["questions"] == 0
     assert told["all"]["questions"] > 0
     assert told["all"]["answered_bad"] >= 1
-    assert told["unanswered"] == figures([_play((0, None)), _play((1, None))], labels)
+    assert told["none"] == figures([_play((0, None)), _play((1, None))], labels)
 
 
 def odd_hours(said: str | None) -> tuple[Reviewer, int]:
@@ -113,34 +121,13 @@ def test_through_the_scorers_own_decisions_an_answer_changes_what_alarms_afterwa
 
 
 @pytest.mark.skipif(not (DATA / "sea_masquerade").is_dir(), reason="the shell histories are not in STAYHAND_DATA")
-def test_on_the_shell_histories_answers_find_more_at_the_same_price() -> None:
-    told = compared(lambda given: shell_user(MARKED[given[0]], given[1]), masquerades()[MARKED])
+def test_on_the_shell_histories_answers_find_more_at_the_same_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAYHAND_DATA", str(DATA))
+    told = compared(shell_history, MARKED, masquerades()[MARKED])
     assert told["all"]["answered_bad"] > 0
-    assert told["all"]["auc"] > told["unanswered"]["auc"]
-    assert told["all"]["guided_false"] <= told["unanswered"]["guided_false"]
+    assert told["all"]["auc"] > told["none"]["auc"]
+    assert told["all"]["guided_false"] <= told["none"]["guided_false"]
 
 
 # Users whose histories hold masquerades.
 MARKED = [1, 8, 15, 23, 41]
-
-
-def masquerades() -> Labels:
-    lines = (DATA / "sea_masquerade" / "label.txt").read_text(encoding="ascii").splitlines()
-    return np.array([[cell == "1" for cell in line.split()] for line in lines], dtype=np.bool_).T
-
-
-@cache
-def shell_history(user: int) -> list[str]:
-    text = (DATA / "sea_masquerade" / f"User{user + 1}").read_text(encoding="latin-1")
-    return [line.strip() for line in text.splitlines()]
-
-
-@cache
-def shell_counts(user: int) -> Counted:
-    return counted(shell_history(user)[:5_000], 100)
-
-
-def shell_user(user: int, answers: Answers | None) -> Replayed:
-    mine = [True] * 5_000 + [not other for other in np.repeat(masquerades()[user], 100)]
-    profile = build_profile("sea", [shell_counts(other) for other in range(50) if other != user])
-    return replayed(zip(shell_history(user), mine, strict=True), profile, answers, user)

@@ -3,19 +3,34 @@
 A question is asked where an alarm begins, at most once in a while; a share of the questions is answered, some time
 later. Answers reach what is learned by the very functions that an operator's review does. Two ways in: `replayed` for
 histories of action names, through the epoch score alone, and `Reviewer` for asks that go through the scorer's own
-decisions. `compared` tells what alarms then, beside the same stream without answers.
+decisions. `compared` tells what alarms then, beside the same stream without answers; the set does so with SEA's shell
+histories, whose epochs begin in the middle of a block as in `sea_online`, in about a minute on two cores.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from multiprocessing.pool import Pool
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bench.detection.ranking import Labels, auc, hit
+from bench.detection.sea_data import (
+    BLOCK,
+    OWN,
+    SHIFT,
+    START_MS,
+    STEP_MS,
+    USERS,
+    histories,
+    masquerades,
+    profile_without,
+    salted,
+    workers,
+)
 from models import epoch
 from models.codes import stable_code
 from models.effects import effect_json
@@ -26,10 +41,8 @@ from models.reviews import lesson_of
 from models.transition import Ask, Ruling, State, control_effects, settle
 from schemas.documents import Review
 
-STEP_MS, START_MS = 7_000, 1_700_000_000_000
 # Where the shipped pack guides, in nats.
 ASK_ABOVE = -4.0
-BLOCK = 100
 
 
 class Answers(NamedTuple):
@@ -47,7 +60,7 @@ class Answers(NamedTuple):
 
 
 SETTINGS: Mapping[str, Answers | None] = {
-    "unanswered": None,
+    "none": None,
     "half": Answers(0.5),
     "all": Answers(1.0),
     "half_of_them_by_the_intruder_too": Answers(0.5, lies=0.5),
@@ -61,6 +74,26 @@ class Replayed(NamedTuple):
     asked: list[int]
     fine: int
     bad: int
+
+
+def measure(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
+    """``sea_answered``: what alarms by setting of `SETTINGS`; ``quick`` takes five users.
+
+    Raises:
+        BenchFailed: where the data is absent.
+    """
+    labels, users = masquerades(), range(0, USERS, 10) if quick else range(USERS)
+    say(f"sea_answered: {len(users)} users, {len(SETTINGS)} settings")
+    with workers() as pool:
+        return {"sea_answered": compared(shell_history, users, labels[list(users)], pool)}
+
+
+def shell_history(given: tuple[int, Answers | None]) -> Replayed:
+    """One user's commands, with these answers about them."""
+    user, answers = given
+    own = np.concatenate((np.ones(OWN, dtype=np.bool_), np.repeat(~masquerades()[user], BLOCK)))
+    did = zip(salted(histories()[user], 0), own.tolist(), strict=True)
+    return replayed(islice(did, SHIFT, None), profile_without(user, 0), answers, user)
 
 
 class _Due(NamedTuple):
@@ -101,16 +134,19 @@ def _heard(habits: epoch.Habits, answer: _Due) -> epoch.Habits:
 
 
 def compared(
-    play: Callable[[tuple[int, Answers | None]], Replayed], labels: Labels, pool: Pool | None = None
+    play: Callable[[tuple[int, Answers | None]], Replayed],
+    identities: Sequence[int],
+    labels: Labels,
+    pool: Pool | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The figures of each of `SETTINGS`.
 
-    ``play`` replays one identity (a row of ``labels``) with these answers; ``labels`` says by block of 100 actions, the
-    last ones of each history, whether somebody else did them.
+    ``play`` replays one identity with these answers; ``labels`` has a row for each of them that says by block of 100
+    actions, the last ones of its history, whether somebody else did them.
     """
     found: dict[str, dict[str, Any]] = {}
     for name, answers in SETTINGS.items():
-        given = [(row, answers) for row in range(len(labels))]
+        given = [(identity, answers) for identity in identities]
         played = list(map(play, given)) if pool is None else pool.map(play, given, chunksize=5)
         found[name] = figures(played, labels)
     return found
@@ -119,8 +155,7 @@ def compared(
 def figures(played: Sequence[Replayed], labels: Labels) -> dict[str, Any]:
     """By block its highest ``h``: at the shipped threshold (``guided_*``) and at fixed rates of false alarms.
 
-    ``questions`` is for an identity and 10,000
-    of its actions.
+    ``questions`` is for an identity and 10,000 of its actions.
     """
     blocks = labels.shape[1]
     events = np.array([[h for h, _ in one.events[-blocks * BLOCK :]] for one in played])
