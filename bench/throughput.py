@@ -40,7 +40,7 @@ class Plan:
     seed: int = 7
 
 
-QUICK = Plan(rounds=1, scorer=2_000, floor=8_000, bare=40_000, partitions=2, look_s=0.005)
+QUICK = Plan(rounds=1, scorer=6_000, floor=12_000, bare=60_000, partitions=2, look_s=0.005)
 
 
 def run(bootstrap: str, plan: Plan, say: Say) -> dict[str, Any]:
