@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
+
+from models.datafile import Document, validated
 
 Share = Literal["often", "seen", "scouting"]
 _Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, min_length=1)]
@@ -19,18 +20,14 @@ class InvalidAbused(ValueError):
     """The list breaks its shape; the message names the field and what was expected."""
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-
-class _Entry(_Document):
+class _Entry(Document):
     names: _Names
     share: Share
     techniques: Annotated[tuple[_Technique, ...], Field(strict=False, min_length=1)]
     references: _Names
 
 
-class _Source(_Document):
+class _Source(Document):
     version: Annotated[str, Field(min_length=1)]
     shares: dict[Share, Annotated[int, Field(ge=1, le=1_000_000)]]
     sources: dict[str, Annotated[str, Field(pattern=r"^https://")]]
@@ -78,13 +75,7 @@ def parse_abused(text: str) -> Abused:
     Raises:
         InvalidAbused: naming the field and what was expected.
     """
-    try:
-        source = _Source.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise InvalidAbused(f"abused: expected YAML: {error}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidAbused(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+    source = validated(text, _Source, "abused", InvalidAbused)
     cited = {key for entry in source.actions for key in entry.references}
     if unknown := cited - set(source.sources):
         raise InvalidAbused(f"references: expected keys of sources, not {min(unknown)}")

@@ -14,11 +14,11 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from models.abused import Abused, load_abused, pattern
 from models.codes import KNOWN, family, stable_code
+from models.datafile import Document, validated
 from stayhand import canonical
 
 _CACHED = 8_192
@@ -32,17 +32,13 @@ class InvalidPrior(ValueError):
     """The prior's source breaks its shape; the message names the field and what was expected."""
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-
-class _Rule(_Document):
+class _Rule(Document):
     names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, min_length=1)]
     impact: Impact
     frequency: Frequency
 
 
-class _Flows(_Document):
+class _Flows(Document):
     """Names of actions that read data, that read what is sensitive, and that send, publish or open to others."""
 
     reads: Annotated[tuple[str, ...], Field(strict=False)]
@@ -50,7 +46,7 @@ class _Flows(_Document):
     sends: Annotated[tuple[str, ...], Field(strict=False)]
 
 
-class _Source(_Document):
+class _Source(Document):
     version: Annotated[str, Field(min_length=1)]
     frequencies: dict[Frequency, PartsPerMillion]
     abused: Annotated[tuple[PartsPerMillion, ...], Field(strict=False, min_length=4, max_length=4)]
@@ -209,13 +205,7 @@ def parse_prior(text: str, abused: Abused) -> Prior:
     Raises:
         InvalidPrior: naming the field and what was expected.
     """
-    try:
-        source = _Source.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise InvalidPrior(f"prior: expected YAML: {error}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidPrior(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+    source = validated(text, _Source, "prior", InvalidPrior)
     if source.rules[-1].names != ("*",):
         raise InvalidPrior("rules: expected the last rule to be for every name, names: ['*']")
     return Prior(source, abused)
