@@ -59,7 +59,7 @@ DRIFT_START, DRIFT_MOST = -1024, 2.0
 ANCHOR_EPOCHS = 50
 ANCHOR_LASTS_DAYS = 30
 DAY_MS = 86_400_000
-ANCHOR_CALM = 0
+ANCHORCALM = 0
 MAX_EPOCHS = 250
 BLOOM_BITS = 384
 NOBODY = -1
@@ -77,7 +77,7 @@ class Sub(NamedTuple):
     """Sums over at most 20 events.
 
     ``value`` of ``w * v`` and ``weight`` of ``w`` in 1/1024, ``met`` of what first occurrences of usual values weigh,
-    the number of ``events``, and ``h`` after the last of them.
+    the number of ``events``, and ``h`` before the first of them.
     """
 
     value: int
@@ -136,10 +136,10 @@ class Habits(NamedTuple):
     said: int = NOTHING
 
 
-NO_SUB: Final = Sub(0, 0, 0, 0, 0)
-_CALM: Final = round(log(BEGINS / (1 - BEGINS)) * 1024)
+CALM: Final = round(log(BEGINS / (1 - BEGINS)) * 1024)
+NO_SUB: Final = Sub(0, 0, 0, 0, CALM)
 NO_HABITS: Final = Habits(
-    0, 0, 0, 0, 0, EMPTY_SKETCH, 0, _CALM, DRIFT_START, 0, 0, 1, 0, (), 0, 0, False, 0, 0, 0, 0, 0, False, NOBODY, (),
+    0, 0, 0, 0, 0, EMPTY_SKETCH, 0, CALM, DRIFT_START, 0, 0, 1, 0, (), 0, 0, False, 0, 0, 0, 0, 0, False, NOBODY, (),
     NO_SUB, (0,) * BINS,
 )  # fmt: skip
 
@@ -223,7 +223,7 @@ def signs(habits: Habits, code: int, profile: Profile) -> Signs:
         usual,
         met,
         _windows(subs, habits.sub),
-        subs[0].h if len(subs) == SUBS else _CALM,
+        (subs[0] if subs else habits.sub).h,
         habits.drift,
         tails(habits.histogram, profile.rarer),
         (peers, profile.identities),
@@ -345,7 +345,7 @@ _JUDGED: Final[list[tuple[Signs | None, int, tuple[EpochScores, Mark]]]] = [
 
 def unscored(code: int) -> Mark:
     """The mark of an event where there is no profile: it is learned, and says nothing."""
-    return Mark(code, 0, 0, 0, 0, _CALM, True, False)
+    return Mark(code, 0, 0, 0, 0, CALM, True, False)
 
 
 def ripened(habits: Habits, at_ms: int) -> Habits:
@@ -408,11 +408,11 @@ def observe(habits: Habits, mark: Mark, at_ms: int, *, learn: bool) -> Habits:
 def _next_sub(habits: Habits, mark: Mark) -> tuple[tuple[Sub, ...], Sub]:
     if not mark.weight:
         return habits.subs, habits.sub
-    value, weight, met, events, _ = habits.sub
-    sub = Sub(value + mark.value, weight + mark.weight, met + mark.met, events + 1, mark.h)
+    value, weight, met, events, before = habits.sub
+    sub = Sub(value + mark.value, weight + mark.weight, met + mark.met, events + 1, before)
     if sub.events < SUB_EVENTS:
         return habits.subs, sub
-    return (*habits.subs, sub)[-SUBS:], NO_SUB
+    return (*habits.subs, sub)[-SUBS:], Sub(0, 0, 0, 0, mark.h)
 
 
 def epoch_score(habits: Habits) -> int | None:
@@ -497,7 +497,7 @@ def _merged(habits: Habits, at_ms: int) -> Habits:
 
 def _aged(habits: Habits, at_ms: int) -> Habits:
     """The anchor moved where it has lasted and nothing drifts; counts halved where there are too many epochs."""
-    if at_ms // DAY_MS >= habits.anchor_day + ANCHOR_LASTS_DAYS and habits.drift < ANCHOR_CALM:
+    if at_ms // DAY_MS >= habits.anchor_day + ANCHOR_LASTS_DAYS and habits.drift < ANCHORCALM:
         epochs = min(ANCHOR_EPOCHS, habits.epochs)
         table = anchored(habits.table, epochs / habits.epochs)
         habits = habits._replace(table=table, anchor_epochs=epochs, anchor_day=at_ms // DAY_MS)
@@ -539,8 +539,8 @@ def disowned(habits: Habits, number: int) -> Habits:
     """
     if not _remembered(habits, number):
         return habits
-    subs = tuple([sub._replace(h=max(sub.h, WATCHED)) for sub in habits.subs])
-    habits = habits._replace(h=max(habits.h, WATCHED), subs=subs, refused=0)
+    *subs, sub = (each._replace(h=max(each.h, WATCHED)) for each in (*habits.subs, habits.sub))
+    habits = habits._replace(h=max(habits.h, WATCHED), subs=tuple(subs), sub=sub, refused=0)
     if habits.waits:
         return _opened(habits) if number == habits.number else habits
     return habits._replace(said=BAD)

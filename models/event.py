@@ -45,7 +45,7 @@ from models.profiles import Profile
 from models.sketch import COUNTS
 from stayhand.wire import PendingAction
 
-MODEL_VERSION = f"conduct-1+agent-{weights_version()}"
+MODEL_VERSION = f"conduct-2+agent-{weights_version()}"
 
 THETA = 5.0
 DISCOUNT = 0.5

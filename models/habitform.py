@@ -8,11 +8,11 @@ from models.epoch import (
     ANCHOR_EPOCHS,
     BAD,
     BLOOM_BITS,
+    CALM,
     EPOCH_EVENTS,
     FINE,
     MAX_EPOCHS,
     NO_HABITS,
-    NO_SUB,
     NOBODY,
     NOTHING,
     SUB_EVENTS,
@@ -27,7 +27,9 @@ _HEAD = struct.Struct("<BHHBIhhBHIqHBiIiIBBB")
 _SUB = struct.Struct("<iHih")
 # The most that the sums over one event can grow by, with room: weight, value, first occurrence.
 _WEIGHT_MOST, _VALUE_MOST, _MET_MOST = 1_024, 64 * 1_024, 8 * 1_024
-_WAITS, _ALARMED, _STARTED, _SAID = 1, 2, 4, 8
+_WAITS, _ALARMED, _STARTED, _SAID, _SAID_MOST = 1, 2, 4, 8, 3
+# A sub-epoch's `h` is the one before its first event. Records of earlier releases tell the one after its last.
+BEFORE = 32
 _BLOOM_BYTES = BLOOM_BITS // 8
 _TABLE_BYTES = 1 + (256 + CAPACITY + 7) // 8 + 2 * CAPACITY + (10 * CAPACITY + 7) // 8
 MAX_HABITS_BYTES = (
@@ -41,11 +43,13 @@ class InvalidHabits(ValueError):
 
 def encode_habits(h: Habits) -> bytes:
     """The section's content; nothing for an identity that has not acted yet."""
-    if h is NO_HABITS or h == NO_HABITS:
-        return b""
+    return b"" if h is NO_HABITS or h == NO_HABITS else _encoded(h, BEFORE)
+
+
+def _encoded(h: Habits, before: int) -> bytes:
     size = len(h.codes)
     started = h.last != NOBODY
-    flags = h.waits * _WAITS | h.alarmed * _ALARMED | started * _STARTED | h.said * _SAID
+    flags = h.waits * _WAITS | h.alarmed * _ALARMED | started * _STARTED | h.said * _SAID | before
     head = _HEAD.pack(
         h.epochs, h.events, h.distinct, h.anchor_epochs, h.anchor_day, h.h, h.drift, h.refused, h.notices, h.number,
         h.first_ms, h.last if started else 0, flags,
@@ -69,17 +73,30 @@ def decode_habits(raw: bytes, last_ms: int) -> Habits:
         InvalidHabits: where a part is cut short, out of range, or not in canonical form.
     """
     try:
-        habits, end = _decoded(raw)
+        habits, before, end = _decoded(raw)
     except (struct.error, IndexError) as error:
         raise InvalidHabits(f"habits: expected all parts ({error})") from error
     except InvalidSketch as error:
         raise InvalidHabits(f"habits: table: {error}") from error
-    if end != len(raw) or not _sound(habits, last_ms) or encode_habits(habits) != raw:
+    found = habits if before else _moved(habits)
+    if end != len(raw) or not _sound(habits, last_ms) or found == NO_HABITS or _encoded(habits, before) != raw:
         raise InvalidHabits("habits: expected parts within their bounds that agree, and nothing after them")
-    return habits
+    return found
 
 
-def _decoded(raw: bytes) -> tuple[Habits, int]:
+def _moved(habits: Habits) -> Habits:
+    """Habits of an earlier release: what a sub-epoch ended with is what the next one begins with.
+
+    What the oldest one began with is not known any more: what it ended with stands for it, as it did then.
+    """
+    subs, before = list[Sub](), habits.subs[0].h if len(habits.subs) == SUBS else CALM
+    for sub in habits.subs:
+        subs.append(sub._replace(h=before))
+        before = sub.h
+    return habits._replace(subs=tuple(subs), sub=habits.sub._replace(h=before))
+
+
+def _decoded(raw: bytes) -> tuple[Habits, int, int]:
     (
         epochs, events, distinct, anchor_epochs, anchor_day, h, drift, refused, notices, number,
         first_ms, last, flags, value, weight, anchor_value, met, unscored, size, count,
@@ -104,8 +121,8 @@ def _decoded(raw: bytes) -> tuple[Habits, int]:
         epochs, events, distinct, anchor_epochs, anchor_day, table, bigrams, h, drift, refused, notices, number,
         first_ms, codes, learn, rare, bool(flags & _WAITS), value, weight, anchor_value, met, unscored,
         bool(flags & _ALARMED), last if flags & _STARTED else NOBODY, tuple(subs), opened, histogram,
-        flags // _SAID,
-    ), end  # fmt: skip
+        flags // _SAID & _SAID_MOST,
+    ), flags & BEFORE, end  # fmt: skip
 
 
 def _sound(h: Habits, last_ms: int) -> bool:
@@ -122,7 +139,7 @@ def _sound(h: Habits, last_ms: int) -> bool:
         and max(h.learn, h.rare).bit_length() <= size
         and h.unscored <= size
         and (size > 0 or (h.value, h.weight, h.anchor_value, h.met, h.first_ms, h.alarmed) == (0, 0, 0, 0, 0, False))
-        and (h.sub.events > 0 or h.sub == NO_SUB)
+        and (h.sub.events > 0 or h.sub[:4] == (0, 0, 0, 0))
         and h.sub.events < SUB_EVENTS
         and abs(h.drift) <= 8 * 1024
         and h.said in ({NOTHING} if h.waits else {NOTHING, FINE, BAD})

@@ -138,10 +138,12 @@ def _sea(figures: Run) -> str:
         ("all 50 users", "sea"),
         ("users 1 to 25, where the filter was chosen", "sea.users_1_to_25"),
         ("users 26 to 50", "sea.users_26_to_50"),
+        ("all 50 where nobody vouched for the first 5,000", "sea_unvouched"),
         ("100 commands of one's own", "sea_cold100"),
         ("1,000 commands of one's own", "sea_cold1000"),
         ("at every event, epochs shifted by 50", "sea_online"),
-        ("the same through the gate, which says what is learned", "sea_gate.online"),
+        ("the same where nobody vouched for the first 5,000", "sea_online_unvouched"),
+        ("that through every decision, which says what is learned", "sea_gate.online"),
         *((text, f"sea_baselines.{name}") for name, text in _BASELINES.items()),
     ):
         found = look_up(figures, key)

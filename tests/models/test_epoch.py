@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import epoch
+from models import epoch, habitform
 from models.baseline import EMPTY, MAX_BODY_BYTES, PENDING_ENTRIES, Baseline, InvalidBaseline, decode, encode
 from models.epoch import EPOCH_EVENTS, MATURE_AFTER_MS, NO_HABITS, Habits, judge, observe, ripened, signs, unscored
 from models.event import features, lesson, score, take_back, taught, taught_from
@@ -22,6 +22,8 @@ from stayhand.wire import PendingAction, pending_action
 
 START = 1_760_000_000_000
 STEP_MS = 7_000
+# Where a record of habits has its flags.
+FLAGS_AT = 31
 PRIOR = load_prior()
 WORDS = [f"tool{number}" for number in range(60)]
 
@@ -63,10 +65,20 @@ LIVED, LAST, _ = play(habit(random.Random(3), OWN, 60 * EPOCH_EVENTS))
 
 def test_somebody_else_is_told_within_a_hundred_actions_and_the_identity_itself_is_not() -> None:
     mine = play(habit(random.Random(4), OWN, 1_000), LIVED, LAST)[2]
-    theirs = play(OTHERS[0][:EPOCH_EVENTS], LIVED, LAST)[2]
+    theirs = play(OTHERS[0][: 2 * EPOCH_EVENTS], LIVED, LAST)[2]
     assert max(mine) < -3 * 1024
+    assert theirs[EPOCH_EVENTS - 1] > -1024
     assert theirs[-1] > 0
     assert min(theirs[60:]) > max(mine)
+
+
+def test_where_an_epoch_ends_the_score_of_its_last_event_is_that_of_the_epoch() -> None:
+    h, at = LIVED, LAST
+    for name in habit(random.Random(4), WORDS, 30 * EPOCH_EVENTS):
+        number = h.number
+        h, at, (last,) = play([name], h, at)
+        if h.number != number:
+            assert abs(last - h.h) <= 4
 
 
 def test_what_the_epoch_refuses_is_not_learned_and_a_long_run_of_it_ends_in_a_notice() -> None:
@@ -146,6 +158,23 @@ def test_habits_pass_through_storage_exactly_at_any_moment(more: int, words: int
     assert len(raw) <= MAX_HABITS_BYTES
 
 
+@given(st.integers(0, 400), st.booleans())
+@settings(deadline=None, max_examples=60)
+def test_habits_of_an_earlier_release_are_read_as_what_each_sub_epoch_began_with(more: int, watched: bool) -> None:
+    h, at, scores = play(habit(random.Random(3), OWN, 100 + more))
+    h = epoch.disowned(h, h.number) if watched else h
+    subs, starts = h.subs, [sub.h for sub in (*h.subs, h.sub)]
+    ends = starts[1:]
+    opened = h.sub._replace(h=scores[-1] if h.sub.events else 0)
+    old = h._replace(subs=tuple(sub._replace(h=end) for sub, end in zip(subs, ends, strict=True)), sub=opened)
+    raw = bytearray(encode_habits(old))
+    raw[FLAGS_AT] &= ~habitform.BEFORE
+    read_back = decode_habits(bytes(raw), at)
+    assert [sub.h for sub in (*read_back.subs, read_back.sub)][1:] == ends
+    assert read_back._replace(subs=h.subs, sub=h.sub) == h
+    assert decode_habits(encode_habits(read_back), at) == read_back
+
+
 @given(st.lists(st.tuples(st.integers(0, 2_000), st.integers(0, 255)), min_size=1, max_size=4), st.integers(0, 2_000))
 @settings(deadline=None, max_examples=200)
 def test_bytes_that_are_read_as_habits_are_written_back_alike(edits: list[tuple[int, int]], cut: int) -> None:
@@ -157,7 +186,9 @@ def test_bytes_that_are_read_as_habits_are_written_back_alike(edits: list[tuple[
         h = decode_habits(raw, LAST)
     except InvalidHabits:
         return
-    assert encode_habits(h) == raw
+    if raw[FLAGS_AT] & habitform.BEFORE:
+        assert encode_habits(h) == raw
+    assert decode_habits(encode_habits(h), LAST) == h
     play(habit(random.Random(1), WORDS, 120), h, LAST)
 
 
