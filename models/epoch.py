@@ -59,7 +59,7 @@ DRIFT_START, DRIFT_MOST = -1024, 2.0
 ANCHOR_EPOCHS = 50
 ANCHOR_LASTS_DAYS = 30
 DAY_MS = 86_400_000
-ANCHORCALM = 0
+ANCHOR_CALM = 0
 MAX_EPOCHS = 250
 BLOOM_BITS = 384
 NOBODY = -1
@@ -497,7 +497,7 @@ def _merged(habits: Habits, at_ms: int) -> Habits:
 
 def _aged(habits: Habits, at_ms: int) -> Habits:
     """The anchor moved where it has lasted and nothing drifts; counts halved where there are too many epochs."""
-    if at_ms // DAY_MS >= habits.anchor_day + ANCHOR_LASTS_DAYS and habits.drift < ANCHORCALM:
+    if at_ms // DAY_MS >= habits.anchor_day + ANCHOR_LASTS_DAYS and habits.drift < ANCHOR_CALM:
         epochs = min(ANCHOR_EPOCHS, habits.epochs)
         table = anchored(habits.table, epochs / habits.epochs)
         habits = habits._replace(table=table, anchor_epochs=epochs, anchor_day=at_ms // DAY_MS)

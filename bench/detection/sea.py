@@ -181,14 +181,14 @@ def play(names: Sequence[str], profile: Profile, *, own: int = 0, every: bool = 
 def closed_blocks(user: int, *, salt: int, own: int = OWN, vouched: bool = True) -> list[tuple[float, float]]:
     """``h`` and ``drift`` at the end of each test block, after so many commands of the user's own."""
     names = salted(histories()[user][OWN - own :], salt)
-    return play(names, profile_without(user, salt), own=own * vouched).closed[own // BLOCK :]
+    return play(names, profile_without(user, salt), own=own if vouched else 0).closed[own // BLOCK :]
 
 
 def every_event(user: int, *, salt: int, vouched: bool = True) -> list[tuple[float, float]]:
     """``h`` and ``q`` at each test command, where epochs start in the middle of the blocks."""
     names = salted(histories()[user][SHIFT:], salt)
     own = OWN - SHIFT
-    return play(names, profile_without(user, salt), own=own * vouched, every=True).events[own:]
+    return play(names, profile_without(user, salt), own=own if vouched else 0, every=True).events[own:]
 
 
 def ramp(user: int, *, salt: int, strength: float) -> list[tuple[float, float]]:
