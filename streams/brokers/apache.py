@@ -50,6 +50,10 @@ def _settings(home: BrokerHome, port: int, controller_port: int) -> dict[str, st
         "broker.session.timeout.ms": 3_000,
         "broker.heartbeat.interval.ms": 500,
         "group.min.session.timeout.ms": 1_000,
+        # It shares its machine with who asks and who answers: Kafka's own numbers (3 and 8) are for a server of its own,
+        # and each hand-over between threads costs tens of microseconds.
+        "num.network.threads": 1,
+        "num.io.threads": 2,
         "log.cleaner.backoff.ms": 500,
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
     }
