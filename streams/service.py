@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import time
@@ -32,7 +33,7 @@ from streams.ports import AuditFailed, Fenced, InputGone, KafkaFailed, Stale
 from streams.reading import Reader, ReaderSettings
 from streams.receipts import Receipts
 from streams.registry import Registry
-from streams.settings import Settings, load
+from streams.settings import Settings, load, misspelt
 from streams.shipped import shipped_pack
 from streams.store import RocksStore, StateDir
 from streams.worker import TRANSACTION_S, Pace, Worker
@@ -115,6 +116,8 @@ def scorer(
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(CONFIGURATION) from error
     logs.configure(settings.log_level, json=settings.log_json)
+    for name, meant in misspelt(os.environ).items():
+        _LOG.warning("not a setting, so it changes nothing", variable=name, meant=meant)
     raise typer.Exit(exit_code(lambda: run(settings)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,9 @@ from stayhand.errors import ConfigurationError
 PREFIX = "STAYHAND_"
 KAFKA_PREFIX = "STAYHAND_KAFKA_"
 _MIB = 1024 * 1024
+# How alike a name must be to be taken for a setting: `checkpoint_interval_ms` is (.74), `bootstrap_servers` (.69).
+# An asker's own names are not, nor those that Kubernetes makes.
+_ALIKE = 0.68
 # What the scorer's correctness rests on is not the operator's to change.
 _OWN_KEYS = frozenset(
     {
@@ -126,6 +130,18 @@ def kafka_from(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name.startswith(KAFKA_PREFIX)
     }
+
+
+def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that look like a setting but are none, each with the one that may have been meant.
+
+    Only those: askers have ``STAYHAND_`` variables too, and Kubernetes makes some for a service of that name.
+    """
+    fields = Settings.model_fields
+    names = [name for name in environment if name.startswith(PREFIX) and not name.startswith(KAFKA_PREFIX)]
+    unknown = {name: name[len(PREFIX) :].lower() for name in names if name[len(PREFIX) :].lower() not in fields}
+    near = {name: get_close_matches(field, fields, 1, _ALIKE) for name, field in unknown.items()}
+    return {name: f"{PREFIX}{found[0].upper()}" for name, found in near.items() if found}
 
 
 def load(config: Path | None = None, **told: Any) -> Settings:

@@ -50,8 +50,8 @@ def _settings(home: BrokerHome, port: int, controller_port: int) -> dict[str, st
         "broker.session.timeout.ms": 3_000,
         "broker.heartbeat.interval.ms": 500,
         "group.min.session.timeout.ms": 1_000,
-        # It shares its machine with who asks and who answers: Kafka's own numbers (3 and 8) are for a server of its own,
-        # and each hand-over between threads costs tens of microseconds.
+        # It shares its machine with who asks and who answers; Kafka's own numbers, 3 and 8, are for a whole server.
+        # A hand-over from thread to thread costs tens of microseconds.
         "num.network.threads": 1,
         "num.io.threads": 2,
         "log.cleaner.backoff.ms": 500,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stayhand.errors import ConfigurationError
-from streams.settings import Settings, kafka_from, load
+from streams.settings import Settings, kafka_from, load, misspelt
 
 
 @pytest.fixture(autouse=True)
@@ -117,3 +117,19 @@ def test_kafka_credentials_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_a_variable_that_only_looks_like_a_setting_is_told() -> None:
+    environment = {
+        "STAYHAND_CHECKPOINT_INTERVAL_MS": "5000",
+        "STAYHAND_BOOTSTRAP_SERVERS": "kafka:9092",
+        "STAYHAND_CHECKPOINT_MS": "5000",
+        "STAYHAND_KAFKA_SASL_USERNAME": "scorer",
+        "STAYHAND_KEY_FILE": "an asker's",
+        "STAYHAND_SERVICE_HOST": "made by Kubernetes",
+        "STAYHAND_PORT_9464_TCP_ADDR": "made by Kubernetes",
+    }
+    assert misspelt(environment) == {
+        "STAYHAND_CHECKPOINT_INTERVAL_MS": "STAYHAND_CHECKPOINT_MS",
+        "STAYHAND_BOOTSTRAP_SERVERS": "STAYHAND_BOOTSTRAP",
+    }
