@@ -15,14 +15,18 @@ _BATCH = 500
 
 
 class Follower:
-    """One consumer for both; partitions come and go without disturbing the others."""
+    """One consumer for both; partitions come and go without disturbing the others.
+
+    ``followed`` tells by partition how many had been followed before it. It is replaced and never changed, so who keeps
+    it has what held then.
+    """
 
     def __init__(self, conf: Conf, faults: Faults, controls: str, global_topic: str) -> None:
         """Make the consumer; it follows nothing yet."""
         self._consumer = Consumer(conf)
         self._faults, self._controls, self._global = faults, controls, global_topic
         self._follows = 0
-        self.followed: dict[int, int] = {}
+        self.followed: Mapping[int, int] = {}
 
     def start(self, global_low: int) -> None:
         """Read the global topic from its first offset."""
@@ -33,12 +37,13 @@ class Follower:
         self.unfollow([partition])
         self._consumer.incremental_assign([TopicPartition(self._controls, partition, controls_next)])
         self._follows += 1
-        self.followed[partition] = self._follows
+        self.followed = {**self.followed, partition: self._follows}
 
     def unfollow(self, partitions: Sequence[int]) -> None:
         """Stop reading these; what is not followed is ignored."""
-        gone = [partition for partition in partitions if self.followed.pop(partition, None) is not None]
+        gone = [partition for partition in partitions if partition in self.followed]
         if gone:
+            self.followed = {partition: since for partition, since in self.followed.items() if partition not in gone}
             self._consumer.incremental_unassign([TopicPartition(self._controls, partition) for partition in gone])
 
     def take(self) -> tuple[list[Record], list[Record]]:

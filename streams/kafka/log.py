@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, get_args
 
 from confluent_kafka import TopicPartition
@@ -40,7 +39,7 @@ class KafkaLog:
         Raises:
             KafkaFailed: no answer, a topic is missing, or partitions differ in number.
         """
-        self._prefix, self._worker, self._closed = prefix, worker, False
+        self._prefix, self._worker, self._closed, self._serve_at_s = prefix, worker, False, 0.0
         self._names: dict[Kind, str] = {kind: topic(prefix, kind) for kind in get_args(Kind)}
         self._dead_letters = topic(prefix, "deadletter")
         self._clients = Clients(bootstrap, group, kafka, worker)
@@ -113,18 +112,27 @@ class KafkaLog:
         """
         until_s = time.monotonic() + timeout_s
         while True:
-            self._replies.serve()
-            self._journal.serve(0)
+            self._serve_at_times()
             batch = self._once(records_max, until_s)
             if batch.globals or batch.controls or batch.actions or time.monotonic() >= until_s:
                 return batch
 
+    def _serve_at_times(self) -> None:
+        """Hear of what was delivered and what failed: not at each turn, for nobody waits for it but a checkpoint."""
+        now_s = time.monotonic()
+        if now_s >= self._serve_at_s:
+            self._serve_at_s = now_s + SLICE_S
+            self._replies.serve()
+            self._journal.serve(0)
+
     def _once(self, records_max: int, until_s: float) -> Batch:
-        followed = dict(self._follower.followed)
-        with self._input_gone():
+        followed = self._follower.followed
+        try:
             changes, controls = self._follower.take()
             wait_s = 0.0 if changes or controls else min(SLICE_S, max(0.0, until_s - time.monotonic()))
             actions, rebalanced = self._actions(records_max, wait_s)
+        except OffsetGone as gone:
+            raise self._input_gone(gone) from gone
         if rebalanced:
             controls = self._follower.still(controls, followed)
         return Batch(changes, controls, actions)
@@ -144,19 +152,16 @@ class KafkaLog:
             found.append(record_of(message))
         return found, changes != before
 
-    @contextmanager
-    def _input_gone(self) -> Iterator[None]:
+    def _input_gone(self, gone: OffsetGone) -> InputGone:
         """Say of an offset that is not in the log what is."""
-        try:
-            yield
-        except OffsetGone as gone:
-            low, high = self._readers.bounds(gone.topic, gone.partition)
-            raise InputGone(gone.topic, gone.partition, gone.offset, low, high) from gone
+        return InputGone(gone.topic, gone.partition, gone.offset, *self._readers.bounds(gone.topic, gone.partition))
 
     def read(self, kind: Kind, partition: int, start: int, end: int, *, committed: bool = False) -> Iterator[Record]:
         """The records from ``start`` to before ``end``; ``committed`` hides aborted ones."""
-        with self._input_gone():
+        try:
             yield from self._readers.read(self._names[kind], partition, start, end, committed=committed)
+        except OffsetGone as gone:
+            raise self._input_gone(gone) from gone
 
     def bounds(self, kind: Kind, partition: int) -> tuple[int, int]:
         """The first offset and the high watermark."""
