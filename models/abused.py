@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.datafile import Document, validated
 
@@ -27,10 +27,24 @@ class _Entry(Document):
     references: _Names
 
 
+class _Cited(Document):
+    """A source: its address, how much of it was read, and on which day (in UTC); no day where it never was."""
+
+    url: Annotated[str, Field(pattern=r"^https://")]
+    read: Literal["whole", "part", "retold", "never"]
+    day: Annotated[str, Field(pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")] | None = None
+
+    @model_validator(mode="after")
+    def _has_its_day(self) -> Self:
+        if (self.day is None) != (self.read == "never"):
+            raise ValueError("expected a day exactly where the source was read")
+        return self
+
+
 class _Source(Document):
     version: Annotated[str, Field(min_length=1)]
     shares: dict[Share, Annotated[int, Field(ge=1, le=1_000_000)]]
-    sources: dict[str, Annotated[str, Field(pattern=r"^https://")]]
+    sources: dict[str, _Cited]
     actions: Annotated[tuple[_Entry, ...], Field(strict=False, min_length=1)]
 
 

@@ -23,6 +23,18 @@ def test_every_source_that_stands_in_the_list_is_cited() -> None:
     assert {key for entry in LIST["actions"] for key in entry["references"]} == set(LIST["sources"])
 
 
+def test_a_source_that_nobody_read_may_stand_in_the_list_and_says_so() -> None:
+    unread = parse_abused(SOURCE.replace('read: part, day: "2026-12-01"', "read: never", 1))
+    assert unread.source["sources"]["attack"]["read"] == "never"
+    assert unread.source["sources"]["attack"]["day"] is None
+
+
+def test_no_entry_has_a_technique_number_that_attack_19_replaced() -> None:
+    replaced = {"T1562", "T1070.001", "T1070.002", "T1656", "T1672"}
+    told = {technique for entry in LIST["actions"] for technique in entry["techniques"]}
+    assert not {technique for technique in told if technique in replaced or technique.startswith("T1562.")}
+
+
 def test_every_name_is_reached_by_the_entry_that_spells_it_out() -> None:
     found = load_abused()
     for entry in LIST["actions"]:
@@ -121,7 +133,12 @@ def test_standing_in_the_list_never_lowers_a_score_and_adds_at_most_three_nats(n
         (SOURCE.replace("T1552.007", "1552"), "techniques"),
         (SOURCE.replace("share: often", "share: always", 1), "share"),
         (SOURCE.replace("references: [cisa-scattered-spider]", "references: [hearsay]", 1), "hearsay"),
-        (SOURCE.replace("https://attack.mitre.org/matrices/enterprise/cloud/", "attack.mitre.org"), "sources"),
+        (SOURCE.replace("https://attack.mitre.org/matrices/enterprise/cloud/", "by mail"), "sources.attack.url"),
+        (SOURCE.replace("read: part", "read: mostly", 1), "sources.attack.read"),
+        (SOURCE.replace('day: "2026-12-01"', 'day: "yesterday"', 1), "sources.attack.day"),
+        (SOURCE.replace(', day: "2026-12-01"', "", 1), "a day exactly where"),
+        (SOURCE.replace("read: part", "read: never", 1), "a day exactly where"),
+        (SOURCE.replace("read: part", "by: us, read: part", 1), "sources.attack.by"),
         (SOURCE.replace("often: 60000, ", ""), "often"),
     ],
 )
