@@ -28,6 +28,7 @@ MAX_HEADERS = 64
 MAX_VERIFIED_BYTES = 65_536
 _CACHED = 65_536
 _MAX_POINTS = 4_096
+_TYPES = frozenset({TYPE_PENDING, TYPE_OUTCOME})
 _FAMILIES = frozenset(name.rpartition(".v")[0] for name in (TYPE_PENDING, TYPE_OUTCOME))
 _VERSIONED = re.compile(r"(.+)\.v[0-9]+")
 
@@ -375,7 +376,7 @@ def _headers(record: Record) -> AskHeaders:
 
 
 def _check_type(ce_type: str) -> None:
-    if ce_type in {TYPE_PENDING, TYPE_OUTCOME}:
+    if ce_type in _TYPES:
         return
     versioned = _VERSIONED.fullmatch(ce_type)
     if versioned and versioned[1] in _FAMILIES:

@@ -119,7 +119,7 @@ def _framed_address(deadline_ms: int, topic: str, partition: int | None, point: 
     return frame((str(deadline_ms).encode(), topic.encode(), packed, point.encode(), key_id.encode()))
 
 
-# What ``_pick`` takes from the headers, in this order, and which of ``_ABSENT`` stands for a header that is not there.
+# What is picked from the headers, in this order, and which of ``_ABSENT`` stands for a header that is not there.
 _PICKED = (
     *(("ce_specversion", 0), ("ce_id", 0), ("ce_type", 0), ("ce_source", 0), ("ce_time", 0)),
     *(("stayhand_point", 0), ("stayhand_key_id", 0), ("kafka_correlationId", 0), ("kafka_replyTopic", 0)),
@@ -144,7 +144,7 @@ def decode_ask(raw: Iterable[tuple[str, bytes | None]]) -> AskHeaders:
     if pick is not None:
         try:
             # Together no longer than one of them may be: then none is too long. An absent value is a TypeError.
-            if len(b"".join(values)) <= MAX_HEADER_BYTES and (told := _picked(*pick(values + _ABSENT))):
+            if len(b"".join(values)) <= MAX_HEADER_BYTES and (told := _picked(pick(values + _ABSENT))):
                 return told
         except (TypeError, UnicodeDecodeError):
             pass
@@ -153,36 +153,26 @@ def decode_ask(raw: Iterable[tuple[str, bytes | None]]) -> AskHeaders:
     return told
 
 
-def _picked(
-    version: bytes,
-    ce_id: bytes,
-    ce_type: bytes,
-    ce_source: bytes,
-    ce_time: bytes,
-    point: bytes,
-    key_id: bytes,
-    correlation_id: bytes,
-    topic: bytes,
-    partition: bytes | None,
-    deadline_ms: bytes | None,
-    traceparent: bytes,
-    signature: bytes,
-) -> AskHeaders | None:
-    if version != SPEC_VERSION or not (ce_id and ce_type and ce_source and ce_time):
+def _picked(values: tuple[Any, ...]) -> AskHeaders | None:
+    """The headers in the order of ``_PICKED``; None where one that must be there is not."""
+    version, ce_id, ce_type, source, time, point, key_id, correlation_id, topic, partition, deadline, trace, mac = (
+        values
+    )
+    if version != SPEC_VERSION or not (ce_id and ce_type and source and time):
         return None
     return AskHeaders(
         ce_id.decode(),
         ce_type.decode(),
-        ce_source.decode(),
-        ce_time.decode(),
+        source.decode(),
+        time.decode(),
         point.decode(),
         key_id.decode(),
         correlation_id,
         topic.decode(),
         _partition(partition),
-        _deadline(deadline_ms),
-        traceparent.decode(),
-        signature,
+        _deadline(deadline),
+        trace.decode(),
+        mac,
     )
 
 
