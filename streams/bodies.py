@@ -16,11 +16,6 @@ from streams.refusal import Refusal
 _SMALL_BYTES = wire.MAX_PROPERTIES_BYTES // 6
 # The message's own object, its subject, action and resource.
 _OUTER_BRACKETS = 4
-_BACKSLASH = ord("\\")
-_EXACT = canonical.MAX_SAFE_INTEGER
-# Of a pending action: type and id of subject and resource, the action's name.
-_TEXTS = 5
-_NO_TEXTS = frozenset(name for name, field in wire.Context.model_fields.items() if field.annotation is not str)
 _Shape = TypeVar("_Shape", wire.PendingAction, wire.Outcome)
 
 
@@ -30,12 +25,8 @@ def action_of(raw: bytes) -> wire.PendingAction:
     Raises:
         Refusal: ``bad-json``, ``bad-shape`` or ``over-limit``.
     """
-    action = _read(raw)
-    if action is not None and is_plain(action, raw):
-        return action
     value = _parsed(raw)
-    if action is None:
-        action = _shaped(wire.PendingAction, value)
+    action = _shaped(wire.PendingAction, value)
     try:
         check_limits(value, raw)
     except InvalidAction as error:
@@ -50,45 +41,6 @@ def outcome_of(raw: bytes) -> wire.Outcome:
         Refusal: ``bad-json`` or ``bad-shape``.
     """
     return _shaped(wire.Outcome, _parsed(raw))
-
-
-def is_plain(action: wire.PendingAction, raw: bytes) -> bool:
-    """Whether the text that an action was read from surely has one reading and breaks no limit; most have.
-
-    Reading alone keeps the last of two equal keys and takes NaN, integers and floats of any size. Here the text has no
-    backslash, and the action flat properties and context without floats. Then:
-
-    * Each quote begins or ends a string, so half of them is how many strings the text holds. If the action holds as
-      many, none is missing: neither a key that was dropped for its twin nor one that the contract does not know. So
-      all that stands in the text was looked at here.
-    * An integer that is exact does not grow in canonical form, and no string needs an escape there. So no part is
-      longer than the text, which is no longer than the least limit, and a flat one is 2 deep.
-    """
-    if len(raw) > wire.MAX_PROPERTIES_BYTES or _BACKSLASH in raw:
-        return False
-    subject, done, resource, context = action.subject, action.action, action.resource, action.context
-    others, known = context.__pydantic_extra__ or {}, context.__pydantic_fields_set__
-    if not known.isdisjoint(_NO_TEXTS):
-        return False
-    whose, how, which = subject.properties, done.properties, resource.properties
-    strings = _TEXTS + len(action.__pydantic_fields_set__) + 2 * len(known) - len(others) + len(whose) + len(how)
-    strings += len(which) + len(subject.__pydantic_fields_set__) + len(done.__pydantic_fields_set__)
-    strings += len(resource.__pydantic_fields_set__)
-    for item in (*whose.values(), *how.values(), *which.values(), *others.values()):
-        kind = type(item)
-        if kind is str:
-            strings += 1
-        elif item is not None and kind is not bool and (kind is not int or not -_EXACT <= item <= _EXACT):
-            return False
-    return 2 * strings == raw.count(b'"')
-
-
-def _read(raw: bytes) -> wire.PendingAction | None:
-    """The action where its shape is right; what else is wrong with its text, or which field, is told elsewhere."""
-    try:
-        return wire.PendingAction.model_validate_json(raw)
-    except ValidationError:
-        return None
 
 
 def strict_json(raw: bytes) -> Any:

@@ -232,7 +232,7 @@ class Reader:
             return point
         _check_key(point, headers.key_id, record.timestamp_ms)
         key = self._keys.key(point.point, headers.key_id)
-        if not signing.verify_framed(key, headers.signed(record.key or b"", value), headers.signature):
+        if not signing.verify(key, headers.signable(record.key or b"", value), headers.signature):
             raise Refusal("bad-signature", "expected the signature of this point and key id", "stayhand_signature")
         return point
 

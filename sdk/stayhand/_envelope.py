@@ -23,7 +23,7 @@ from stayhand.headers import (
     rfc3339,
     unique,
 )
-from stayhand.signing import sign_framed, verify
+from stayhand.signing import sign, verify
 from stayhand.wire import Decision, Rejection
 
 # W3C Trace Context, section 3.2.
@@ -128,7 +128,7 @@ class Envelopes:
         raw_key = key.encode()
         encoded = headers.encode()
         if self._key is not None:
-            encoded.append(("stayhand_signature", sign_framed(self._key, headers.signed(raw_key, value))))
+            encoded.append(("stayhand_signature", sign(self._key, headers.signable(raw_key, value))))
         return Outgoing(topic, raw_key, value, encoded)
 
 

@@ -6,10 +6,7 @@ import struct
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from operator import itemgetter
-from typing import Any, NamedTuple
-
-from stayhand.signing import frame
+from typing import NamedTuple
 
 TYPE_PENDING = "stayhand.action.pending.v1"
 TYPE_OUTCOME = "stayhand.action.outcome.v1"
@@ -21,8 +18,6 @@ SPEC_VERSION = b"1.0"
 JSON_CONTENT = b"application/json"
 MAX_HEADER_BYTES = 512
 _PARTITION = struct.Struct(">i")
-_SHAPES_MAX = 256
-_NAMES_CHARS_MAX = 1_024
 
 Header = tuple[str, bytes]
 Signable = tuple[bytes | None, ...]
@@ -79,12 +74,6 @@ class AskHeaders(NamedTuple):
             self.key_id.encode(),
         )
 
-    def signed(self, key: bytes, value: bytes) -> bytes:
-        """The bytes that the signature covers: the frame of ``signable``, of which an asker repeats the last part."""
-        ce_id, ce_type, _, ce_time, point, key_id, correlation_id, topic, partition, deadline_ms, _, _ = self
-        told = frame((key, value, ce_id.encode(), ce_type.encode(), ce_time.encode(), correlation_id))
-        return told + _framed_address(deadline_ms, topic, partition, point, key_id)
-
     def encode(self) -> list[Header]:
         """The list to produce; what is empty is left out."""
         headers: list[Header] = [
@@ -113,80 +102,12 @@ class AskHeaders(NamedTuple):
         return headers
 
 
-@lru_cache(maxsize=1_024)
-def _framed_address(deadline_ms: int, topic: str, partition: int | None, point: str, key_id: str) -> bytes:
-    packed = None if partition is None else _PARTITION.pack(partition)
-    return frame((str(deadline_ms).encode(), topic.encode(), packed, point.encode(), key_id.encode()))
-
-
-# What is picked from the headers, in this order, and which of ``_ABSENT`` stands for a header that is not there.
-_PICKED = (
-    *(("ce_specversion", 0), ("ce_id", 0), ("ce_type", 0), ("ce_source", 0), ("ce_time", 0)),
-    *(("stayhand_point", 0), ("stayhand_key_id", 0), ("kafka_correlationId", 0), ("kafka_replyTopic", 0)),
-    *(("kafka_replyPartition", 1), ("stayhand_deadline_ms", 1), ("traceparent", 0), ("stayhand_signature", 0)),
-)
-_ABSENT = (b"", None)
-_SHAPES: dict[tuple[str, ...], itemgetter[Any]] = {}
-
-
 def decode_ask(raw: Iterable[tuple[str, bytes | None]]) -> AskHeaders:
     """Read the headers of an ask; unknown ones are ignored.
-
-    An asker sends the same names in the same order each time, so where each stands is remembered once such headers were
-    right. What is wrong, or seen for the first time, is read one by one, which also has the last word.
 
     Raises:
         InvalidHeaders: naming the header.
     """
-    pairs = [*raw]
-    names, values = zip(*pairs, strict=True) if pairs else ((), ())
-    pick = _SHAPES.get(names)
-    if pick is not None:
-        try:
-            # Together no longer than one of them may be: then none is too long. An absent value is a TypeError.
-            if len(b"".join(values)) <= MAX_HEADER_BYTES and (told := _picked(pick(values + _ABSENT))):
-                return told
-        except (TypeError, UnicodeDecodeError):
-            pass
-    told = _decoded(pairs)
-    _remember(names)
-    return told
-
-
-def _picked(values: tuple[Any, ...]) -> AskHeaders | None:
-    """The headers in the order of ``_PICKED``; None where one that must be there is not."""
-    version, ce_id, ce_type, source, time, point, key_id, correlation_id, topic, partition, deadline, trace, mac = (
-        values
-    )
-    if version != SPEC_VERSION or not (ce_id and ce_type and source and time):
-        return None
-    return AskHeaders(
-        ce_id.decode(),
-        ce_type.decode(),
-        source.decode(),
-        time.decode(),
-        point.decode(),
-        key_id.decode(),
-        correlation_id,
-        topic.decode(),
-        _partition(partition),
-        _deadline(deadline),
-        trace.decode(),
-        mac,
-    )
-
-
-def _remember(names: tuple[str, ...]) -> None:
-    """Keep where the headers of these names stand; each name stands once, or ``_decoded`` had refused them."""
-    if sum(map(len, names)) > _NAMES_CHARS_MAX:
-        return
-    if len(_SHAPES) >= _SHAPES_MAX:
-        _SHAPES.clear()
-    places = {name: at for at, name in enumerate(names)}
-    _SHAPES[names] = itemgetter(*(places.get(name, len(names) + absent) for name, absent in _PICKED))
-
-
-def _decoded(raw: Iterable[tuple[str, bytes | None]]) -> AskHeaders:
     found = unique(raw)
     if found.get("ce_specversion") != SPEC_VERSION:
         raise InvalidHeaders("ce_specversion", "expected 1.0")

@@ -61,15 +61,10 @@ def frame(fields: Sequence[bytes | None]) -> bytes:
 
 
 def sign(key: bytes, fields: Sequence[bytes | None]) -> bytes:
-    """The 32-byte signature of the fields, in this order."""
-    return sign_framed(key, frame(fields))
-
-
-def sign_framed(key: bytes, framed: bytes) -> bytes:
-    """The 32-byte signature of fields that ``frame`` has put together: HMAC-SHA256 of them (RFC 2104)."""
+    """The 32-byte signature of the fields, in this order: HMAC-SHA256 of their frame (RFC 2104)."""
     begun, ended = _keyed(key)
     inner, outer = begun.copy(), ended.copy()
-    inner.update(framed)
+    inner.update(frame(fields))
     outer.update(inner.digest())
     return outer.digest()
 
@@ -84,8 +79,3 @@ def _keyed(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:  # pyright: ignor
 def verify(key: bytes, fields: Sequence[bytes | None], signature: bytes) -> bool:
     """Whether the signature is right; the comparison takes constant time."""
     return hmac.compare_digest(sign(key, fields), signature)
-
-
-def verify_framed(key: bytes, framed: bytes, signature: bytes) -> bool:
-    """The same of fields that ``frame`` has put together."""
-    return hmac.compare_digest(sign_framed(key, framed), signature)
