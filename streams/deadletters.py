@@ -12,7 +12,7 @@ from schemas.topics import TYPE_DEADLETTER
 from stayhand.headers import Header, event_headers, rfc3339
 from stayhand.secrets import matches, suspicious
 from streams.ports import Record
-from streams.reading import Refusal
+from streams.refusal import Refusal
 
 MAX_VALUE_CHARS = 1_024
 MAX_SCANNED_BYTES = 65_536

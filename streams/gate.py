@@ -41,7 +41,8 @@ from streams.observer import Observer
 from streams.outbox import Outbox
 from streams.ownership import Entry, Ownership
 from streams.ports import Clock, Record
-from streams.reading import Reader, Refusal, Report, decision_id
+from streams.reading import Reader, Report, decision_id
+from streams.refusal import Refusal
 from streams.registry import InvalidGlobal, Registry
 
 Json = dict[str, Any]

@@ -14,7 +14,7 @@ from streams.deadletters import Cause
 from streams.observer import Observer
 from streams.ownership import Ownership
 from streams.ports import Answer, Log, Record
-from streams.reading import Refusal
+from streams.refusal import Refusal
 from streams.registry import Registry
 
 

@@ -4,103 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
-from typing import Any, Literal, Protocol, TypeVar
-
-import orjson
-from pydantic import ValidationError
+from typing import Literal, Protocol
 
 from models.transition import Ask
 from schemas.documents import EnforcementPoint, PointKey
-from stayhand import canonical, signing, wire
+from stayhand import signing, wire
 from stayhand.errors import InvalidAction
 from stayhand.headers import TYPE_OUTCOME, TYPE_PENDING, AskHeaders, InvalidHeaders, decode_ask, parse_rfc3339
 from stayhand.identity import identity_of, parse_identity
 from stayhand.partition import partition_for
+from streams.bodies import action_of, outcome_of
 from streams.keyring import KeyRing
 from streams.limits import Limiter
 from streams.ports import Record
 from streams.receipts import InvalidReceipt, Receipts
+from streams.refusal import Refusal
 
-Code = Literal[
-    "too-large",
-    "no-value",
-    "no-append-time",
-    "bad-headers",
-    "unknown-type",
-    "unknown-version",
-    "bad-key",
-    "wrong-partition",
-    "unknown-point",
-    "unknown-key",
-    "revoked-key",
-    "expired-key",
-    "bad-signature",
-    "stale",
-    "bad-deadline",
-    "no-reply-address",
-    "reply-topic-not-allowed",
-    "bad-reply-partition",
-    "identity-not-allowed",
-    "rate-limited",
-    "bad-json",
-    "bad-shape",
-    "over-limit",
-    "key-mismatch",
-    "action-not-allowed",
-    "bad-receipt",
-    "replayed",
-    "too-many-new-identities",
-]
-MAX_MESSAGE = 1_024
-MAX_FIELD = 128
 MAX_HEADERS = 64
 MAX_VERIFIED_BYTES = 65_536
 _CACHED = 65_536
 _MAX_POINTS = 4_096
-# A number written with an exponent grows to at most 21 digits in canonical form (1e20 has 4), so by less than 6 times.
-_GROWTH = 6
-_SMALL_BYTES = wire.MAX_PROPERTIES_BYTES // _GROWTH
-# The message's own object, its subject, action and resource.
-_OUTER_BRACKETS = 4
+_TYPES = frozenset({TYPE_PENDING, TYPE_OUTCOME})
 _FAMILIES = frozenset(name.rpartition(".v")[0] for name in (TYPE_PENDING, TYPE_OUTCOME))
 _VERSIONED = re.compile(r"(.+)\.v[0-9]+")
-_Shape = TypeVar("_Shape", wire.PendingAction, wire.Outcome)
-
-
-class Refusal(Exception):
-    """A record that is not decided; it becomes a dead letter, and an error answer where ``reply_allowed``.
-
-    Attributes:
-        code: the machine-readable cause.
-        message: a sentence for a person; it never repeats the input.
-        field: the header, the part of the body or the part of the record that is wrong.
-        point: the enforcement point, once it is known and its signature verified.
-        headers: the record's headers, once they could be read.
-        reply_allowed: whether an answer may go to the address in ``headers``: the point is known, its signature is
-            right and the address is one of its own.
-    """
-
-    def __init__(
-        self,
-        code: Code,
-        message: str,
-        field: str = "",
-        point: EnforcementPoint | None = None,
-        headers: AskHeaders | None = None,
-        reply_allowed: bool = False,
-    ) -> None:
-        """Cap message and field, so that neither grows with the input."""
-        super().__init__(f"{code}: {field}: {message}" if field else f"{code}: {message}")
-        self.code: Code = code
-        self.message = message[:MAX_MESSAGE]
-        self.field = field[:MAX_FIELD]
-        self.point = point
-        self.headers = headers
-        self.reply_allowed = reply_allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +161,11 @@ class Reader:
         at_ms = self._at_ms(record, headers)
         if headers.ce_type == TYPE_OUTCOME:
             self._admit(point, place, at_ms)
-            return self._report(record, _parsed(value), headers, point, place, at_ms)
+            return self._report(record, value, headers, point, place, at_ms)
         self._check_deadline(headers.deadline_ms)
         self._check_reply(headers, point)
         rights = self._admit(point, place, at_ms)
-        action = _action(value)
+        action = action_of(value)
         _check_subject(action.subject, place)
         if not self._matches(rights.actions, action.action.name):
             raise Refusal("action-not-allowed", "the point may not ask for this action", "action.name")
@@ -257,13 +187,13 @@ class Reader:
     def _report(
         self,
         record: Record,
-        body: Any,
+        value: bytes,
         headers: AskHeaders,
         point: EnforcementPoint,
         place: _Place,
         at_ms: int,
     ) -> Report:
-        outcome = _shaped(wire.Outcome, body)
+        outcome = outcome_of(value)
         try:
             decided, taught = self._receipts.open(outcome.receipt, place.identity)
         except InvalidReceipt as error:
@@ -385,57 +315,6 @@ def decision_id(topic_id: str, partition: int, offset: int) -> str:
     return hashlib.sha256(f"{topic_id}|{partition}|{offset}".encode()).hexdigest()[:32]
 
 
-def strict_json(raw: bytes) -> Any:
-    """What ``canonical.loads`` returns, faster where the bytes are compact JSON.
-
-    orjson keeps the last of two equal keys and takes wider integers. But bytes that orjson writes again exactly as
-    they were, with its 53-bit limit, hold neither: a key that was dropped would be missing. Everything else takes the
-    slow way, which has the last word.
-
-    Raises:
-        canonical.InvalidJson: as ``canonical.loads``.
-    """
-    try:
-        value = orjson.loads(raw)
-        if orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER) == raw:
-            return value
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        pass  # the slow way tells what is wrong
-    return canonical.loads(raw)
-
-
-def check_limits(value: Mapping[str, Any], raw: bytes) -> None:
-    """As ``wire.check_limits`` on an action that has its shape; skips what cannot break a limit.
-
-    Raises:
-        InvalidAction: naming the part.
-    """
-    if len(raw) <= _SMALL_BYTES and _brackets(raw) < _OUTER_BRACKETS + wire.MAX_DEPTH:
-        return
-    for part, limit in (
-        (value["subject"].get("properties"), wire.MAX_PROPERTIES_BYTES),
-        (value["action"].get("properties"), wire.MAX_PROPERTIES_BYTES),
-        (value["resource"].get("properties"), wire.MAX_PROPERTIES_BYTES),
-        (value.get("context"), wire.MAX_CONTEXT_BYTES),
-    ):
-        if part and not _surely_within(part, limit):
-            wire.check_limits(value)
-            return
-
-
-def _surely_within(part: Any, limit: int) -> bool:
-    try:
-        text = orjson.dumps(part)
-    except orjson.JSONEncodeError:
-        return False
-    return len(text) * _GROWTH <= limit and _brackets(text) < wire.MAX_DEPTH
-
-
-def _brackets(text: bytes) -> int:
-    """How many objects and arrays open here, or more: those within strings count as well."""
-    return text.count(b"{") + text.count(b"[")
-
-
 class _Patterns:
     """Shell patterns, compiled; a key of the reader's cache of their answers by being itself."""
 
@@ -497,7 +376,7 @@ def _headers(record: Record) -> AskHeaders:
 
 
 def _check_type(ce_type: str) -> None:
-    if ce_type in {TYPE_PENDING, TYPE_OUTCOME}:
+    if ce_type in _TYPES:
         return
     versioned = _VERSIONED.fullmatch(ce_type)
     if versioned and versioned[1] in _FAMILIES:
@@ -516,31 +395,6 @@ def _check_key(point: EnforcementPoint, key_id: str, appended_at_ms: int) -> Non
         raise Refusal("revoked-key", "expected a key that was not revoked", "stayhand_key_id")
     if key.not_after_ms is not None and appended_at_ms > key.not_after_ms:
         raise Refusal("expired-key", "expected a key that is still valid", "stayhand_key_id")
-
-
-def _parsed(value: bytes) -> Any:
-    try:
-        return strict_json(value)
-    except canonical.InvalidJson as error:
-        raise Refusal("bad-json", str(error), "value") from error
-
-
-def _action(raw: bytes) -> wire.PendingAction:
-    value = _parsed(raw)
-    action = _shaped(wire.PendingAction, value)
-    try:
-        check_limits(value, raw)
-    except InvalidAction as error:
-        raise Refusal("over-limit", error.expected, error.field) from error
-    return action
-
-
-def _shaped(model: type[_Shape], value: Any) -> _Shape:
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        told = wire.invalid(error)
-        raise Refusal("bad-shape", told.expected, told.field) from error
 
 
 def _check_subject(subject: wire.Subject, place: _Place) -> None:

@@ -19,7 +19,8 @@ from streams.observer import Observer, Silent
 from streams.outbox import Outbox
 from streams.ownership import Ownership
 from streams.ports import Batch, Clock, Fenced, KafkaFailed, Log, Record, Store
-from streams.reading import Reader, Refusal
+from streams.reading import Reader
+from streams.refusal import Refusal
 from streams.registry import Registry
 from streams.takeover import Gap, TakeOver
 

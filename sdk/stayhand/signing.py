@@ -12,6 +12,11 @@ KEY_BYTES = 32
 MASTER_BYTES_MIN = 32
 _KEYS_MAX = 4_096
 _LENGTH = struct.Struct(">I")
+_SHORT = 1_024
+_LENGTHS = [_LENGTH.pack(length) for length in range(_SHORT)]
+_BLOCK_BYTES = 64
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _ABSENT = b"\xff\xff\xff\xff"
 
 
@@ -44,21 +49,31 @@ def receipt_key(master: bytes) -> bytes:
 
 def frame(fields: Sequence[bytes | None]) -> bytes:
     """Each field behind its length (4 bytes, big-endian); an absent field is not an empty one."""
-    length = _LENGTH.pack
-    return b"".join([_ABSENT if field is None else length(len(field)) + field for field in fields])
+    parts: list[bytes] = []
+    for field in fields:
+        if field is None:
+            parts.append(_ABSENT)
+        else:
+            length = len(field)
+            parts.append(_LENGTHS[length] if length < _SHORT else _LENGTH.pack(length))
+            parts.append(field)
+    return b"".join(parts)
 
 
 def sign(key: bytes, fields: Sequence[bytes | None]) -> bytes:
-    """The 32-byte signature of the fields, in this order."""
-    mac = _keyed(key).copy()
-    mac.update(frame(fields))
-    return mac.digest()
+    """The 32-byte signature of the fields, in this order: HMAC-SHA256 of their frame (RFC 2104)."""
+    begun, ended = _keyed(key)
+    inner, outer = begun.copy(), ended.copy()
+    inner.update(frame(fields))
+    outer.update(inner.digest())
+    return outer.digest()
 
 
 @lru_cache(maxsize=_KEYS_MAX)
-def _keyed(key: bytes) -> hmac.HMAC:
-    """A copy of what a key begins with takes half the time of beginning anew."""
-    return hmac.new(key, digestmod="sha256")
+def _keyed(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:  # pyright: ignore[reportPrivateUsage]
+    """What both hashes of a key begin with; copies of it take half the time of beginning anew."""
+    block = (hashlib.sha256(key).digest() if len(key) > _BLOCK_BYTES else key).ljust(_BLOCK_BYTES, b"\x00")
+    return hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
 
 
 def verify(key: bytes, fields: Sequence[bytes | None], signature: bytes) -> bool:

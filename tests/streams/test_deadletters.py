@@ -12,8 +12,8 @@ from schemas.documents import DeadLetter, EnforcementPoint, PointKey
 from stayhand.headers import AskHeaders
 from streams.deadletters import LEFT_OUT, MAX_VALUE_CHARS, build, holds_secret
 from streams.ports import Record
-from streams.reading import Refusal
 from streams.receipts import Receipts
+from streams.refusal import Refusal
 from streams.registry import InvalidGlobal
 
 NOW = 1_795_000_000_000

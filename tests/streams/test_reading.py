@@ -19,8 +19,9 @@ from stayhand.wire import MAX_ACTION_BYTES
 from streams.keyring import KeyRing
 from streams.limits import Limiter
 from streams.ports import Record
-from streams.reading import MAX_VERIFIED_BYTES, Reader, ReaderSettings, Refusal, Report, decision_id
+from streams.reading import MAX_VERIFIED_BYTES, Reader, ReaderSettings, Report, decision_id
 from streams.receipts import Receipts
+from streams.refusal import Refusal
 
 MASTER = b"m" * 32
 NOW = 1_795_000_000_000

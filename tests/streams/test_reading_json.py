@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stayhand import canonical, wire
 from stayhand.errors import InvalidAction
-from streams.reading import check_limits, strict_json
+from streams.bodies import check_limits, strict_json
 
 NUMBERS = st.one_of(
     st.integers(-(2**54), 2**54),
