@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from functools import cache
 from operator import or_
 from typing import Final, NamedTuple
 
@@ -307,42 +308,59 @@ _RECENT = struct.Struct("<qI")
 _EPOCH = struct.Struct("<IqqB6I")
 _SECTION = struct.Struct("<BH")
 _TAGS = range(1, 10)
+_VERSION_BYTE = bytes((VERSION,))
 
 
 def encode(b: Baseline) -> bytes:
     """The body, at most 1,972 bytes; equal baselines give equal bytes."""
-    times = (b.first_seen_ms, b.last_ms, b.accepted_ms)
-    head = _HEAD.pack(*times, b.events, b.refused, b.skipped, b.matured, b.next_epoch, b.session)
+    (
+        first_ms, last_ms, accepted_ms, events, refused, skipped, matured, next_epoch, session,
+        tables, counters, samples, sums, ring, recent, opened, waiting, extra, habits, conduct,
+    ) = b  # fmt: skip
     sections = (
-        head,
-        b"".join([table.raw for table in b.tables]),
-        _RATE.pack(*b.counters, b.samples, *b.sums),
-        b.ring,
-        b"" if b.recent is None else _RECENT.pack(b.recent.start_ms, b.recent.events) + _encode_counts(b.recent.counts),
-        b"" if b.open is None else _encode_epoch(b.open),
-        b"" if b.waiting is None else _encode_epoch(b.waiting),
-        encode_habits(b.habits),
-        encode_conduct(b.conduct),
+        _HEAD.pack(first_ms, last_ms, accepted_ms, events, refused, skipped, matured, next_epoch, session),
+        b"".join([table.raw for table in tables]),
+        _RATE.pack(*counters, samples, *sums),
+        ring,
+        b"" if recent is None else _encode_recent(recent),
+        b"" if opened is None else _encode_epoch(opened),
+        b"" if waiting is None else _encode_epoch(waiting),
+        encode_habits(habits),
+        encode_conduct(conduct),
     )
-    parts = [bytes((VERSION,))]
-    for tag, content in (*zip(_TAGS, sections, strict=True), *b.extra):
-        if content or tag not in _TAGS:
-            parts += (_SECTION.pack(tag, len(content)), content)
+    parts, written = [_VERSION_BYTE], _SECTION.pack
+    for tag, content in enumerate(sections, 1):
+        if content:
+            parts += (written(tag, len(content)), content)
+    for tag, content in extra:
+        parts += (written(tag, len(content)), content)
     return b"".join(parts)
 
 
 def _encode_counts(counts: Counts) -> bytes:
     """How many values each channel has, then all codes, then all counts, in the order of the keys."""
     keys = sorted(counts)
-    ends = [bisect_left(keys, channel << 16) for channel in range(1, len(CHANNELS) + 1)]
-    sizes = bytes(end - start for start, end in zip((0, *ends[:-1]), ends, strict=True))
-    codes = struct.pack(f"<{len(keys)}H", *[key & 0xFFFF for key in keys])
-    return sizes + codes + bytes(map(counts.__getitem__, keys))
+    size = len(keys)
+    # Where the next channel begins: resource, source, client, hour.
+    r, s = bisect_left(keys, 1 << 16), bisect_left(keys, 2 << 16)
+    c, h = bisect_left(keys, 3 << 16), bisect_left(keys, 4 << 16)
+    codes = [key & 0xFFFF for key in keys]
+    return _counts(size).pack(r, s - r, c - s, h - c, size - h, *codes, *map(counts.get, keys))
+
+
+@cache
+def _counts(size: int) -> struct.Struct:
+    return struct.Struct(f"<5B{size}H{size}B")
+
+
+def _encode_recent(recent: Recent) -> bytes:
+    start_ms, events, counts = recent
+    return _RECENT.pack(start_ms, events) + _encode_counts(counts)
 
 
 def _encode_epoch(epoch: Epoch) -> bytes:
-    head = _EPOCH.pack(epoch.number, epoch.first_ms, epoch.last_ms, epoch.events, *epoch.sums)
-    return head + _encode_counts(epoch.counts)
+    number, first_ms, last_ms, events, counts, sums = epoch
+    return _EPOCH.pack(number, first_ms, last_ms, events, *sums) + _encode_counts(counts)
 
 
 def decode(body: bytes) -> Baseline:

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 KNOWN = 0x8000
 _CACHED = 8_192
+_JUST_ASKED = 4
 
 
 @lru_cache(maxsize=_CACHED)
@@ -26,8 +27,9 @@ def stable_code(text: str) -> int:
     return int.from_bytes(raw, "big") & (KNOWN - 1)
 
 
+@lru_cache(maxsize=_JUST_ASKED)
 def ce_hash(ce_id: str) -> bytes:
-    """6 bytes of BLAKE2b by which the ring of recent events knows an event again."""
+    """6 bytes of BLAKE2b by which the ring of recent events knows an event again; one ask needs it three times."""
     return hashlib.blake2b(ce_id.encode("utf-8", "surrogatepass"), digest_size=6).digest()
 
 

@@ -431,10 +431,10 @@ def encode_conduct(c: Conduct) -> bytes:
     """The section's content; nothing for an identity that has not acted yet."""
     if c is NO_CONDUCT or c == NO_CONDUCT:
         return b""
-    window = (c.sent | c.touched << 24).to_bytes(6, "little")
-    volume, spread, _, _, pauses, sends, after, credentials, shown, changes = c.kept
-    counts = (*pauses, c.reads, sends, after, *credentials, shown, changes)
-    return _CONDUCT.pack(window, c.flags, *volume, *spread, *counts)
+    sent, touched, flags, reads, kept = c
+    volume, spread, _, _, pauses, sends, after, credentials, shown, changes = kept
+    window = (sent | touched << 24).to_bytes(6, "little")
+    return _CONDUCT.pack(window, flags, *volume, *spread, *pauses, reads, sends, after, *credentials, shown, changes)
 
 
 def decode_conduct(raw: bytes) -> Conduct:

@@ -46,20 +46,32 @@ def encode_habits(h: Habits) -> bytes:
     return b"" if h is NO_HABITS or h == NO_HABITS else _encoded(h, BEFORE)
 
 
-def _encoded(h: Habits, before: int) -> bytes:
-    size = len(h.codes)
-    started = h.last != NOBODY
-    flags = h.waits * _WAITS | h.alarmed * _ALARMED | started * _STARTED | h.said * _SAID | before
+def _encoded(habits: Habits, before: int) -> bytes:
+    (
+        epochs, events, distinct, anchor_epochs, anchor_day, table, bigrams, h, drift, refused, notices, number,
+        first_ms, codes, learn, rare, waits, value, weight, anchor_value, met, unscored, alarmed, last, subs, opened,
+        histogram, said,
+    ) = habits  # fmt: skip
+    size, started = len(codes), last != NOBODY
+    flags = waits * _WAITS | alarmed * _ALARMED | started * _STARTED | said * _SAID | before
     head = _HEAD.pack(
-        h.epochs, h.events, h.distinct, h.anchor_epochs, h.anchor_day, h.h, h.drift, h.refused, h.notices, h.number,
-        h.first_ms, h.last if started else 0, flags,
-        h.value, h.weight, h.anchor_value, h.met, h.unscored, size, len(h.subs),
+        epochs, events, distinct, anchor_epochs, anchor_day, h, drift, refused, notices, number,
+        first_ms, last if started else 0, flags,
+        value, weight, anchor_value, met, unscored, size, len(subs),
     )  # fmt: skip
-    subs = b"".join([_SUB.pack(s.value, s.weight, s.met, s.h) for s in (*h.subs, h.sub)])
-    masks = h.learn.to_bytes(_mask_bytes(size), "little") + h.rare.to_bytes(_mask_bytes(size), "little")
-    bloom = h.bigrams.to_bytes(_BLOOM_BYTES, "little")
-    codes = struct.pack(f"<{size}H", *h.codes)
-    return b"".join((head, bytes(h.histogram), subs, bytes((h.sub.events,)), masks, bloom, codes, h.table.raw))
+    parts = [head, bytes(histogram)]
+    for sub_value, sub_weight, sub_met, _, sub_h in (*subs, opened):
+        parts.append(_SUB.pack(sub_value, sub_weight, sub_met, sub_h))
+    masks = _mask_bytes(size)
+    parts += (
+        bytes((opened.events,)),
+        learn.to_bytes(masks, "little"),
+        rare.to_bytes(masks, "little"),
+        bigrams.to_bytes(_BLOOM_BYTES, "little"),
+        struct.pack(f"<{size}H", *codes),
+        table.raw,
+    )
+    return b"".join(parts)
 
 
 def _mask_bytes(size: int) -> int:

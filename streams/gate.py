@@ -126,7 +126,8 @@ class Gate:
     def say_applied(self, own: Ownership) -> None:
         """Tell the audit up to where the global topic is applied."""
         self._guarded(own)
-        body = self._outbox.body(own, "applied", note={"global": self._registry.offset})
+        body = self._outbox.body(own, "applied")
+        body["note"] = {"global": self._registry.offset}
         if own.guard.activation:
             body["guard"] = blast.guard_json(own.guard)
         self._outbox.write(own, body)
@@ -150,34 +151,34 @@ class Gate:
     def _decide(self, own: Ownership, read: Read, ask: Ask, now_ms: int) -> None:
         """Decide one action, answer it at once, record it, and learn from it."""
         began_s, record = self._clock.monotonic_s(), read.record
-        entry = own.entry(ask.identity)
-        if record.offset <= entry.source.actions_offset:
+        identity, action, at_ms, _, decision_id, offset, late, point, _, _, _, _ = ask
+        state, decided, _, clock_ms, _, _ = own.entry(identity)
+        if offset <= decided:
             return
-        if refusal := self._unwelcome(ask, read.headers, entry.state.baseline):
+        if refusal := self._unwelcome(ask, read.headers, state.baseline):
             self._outbox.refuse(record, refusal)
             return
-        if ask.at_ms < entry.source.clock_ms:
-            ask = ask._replace(at_ms=entry.source.clock_ms)
+        if at_ms < clock_ms:
+            at_ms, ask = clock_ms, ask._replace(at_ms=clock_ms)
         guard = self._guarded(own)
-        asked, name = _asked(read, now_ms), ask.action.action.name
-        world = self._registry.world(ask.point, name, returned=guard.returned)
-        ruling = decide(entry.state, ask, world)
-        told = decision_bytes(ruling.decision)
-        if not ask.late:
-            taught = ruling.taught or b""
-            answer = self._answers.decision(asked, ask.identity, ask.at_ms, ask.decision_id, told, taught)
+        asked = _asked(read, now_ms)
+        world = self._registry.world(point, action.action.name, returned=guard.returned)
+        ruling = decide(state, ask, world)
+        decision, effects = ruling.decision, ruling.effects
+        told = decision_bytes(decision)
+        if not late:
+            answer = self._answers.decision(asked, identity, at_ms, decision_id, told, ruling.taught or b"")
             self._outbox.send(own, answer, waits=ruling.waits)
         took_s = self._clock.monotonic_s() - began_s
-        body = self._outbox.body(own, "decision", identity=ask.identity, at_ms=ask.at_ms, ask=asked)
-        body["vector"]["actions"] = record.offset
+        body = self._outbox.body(own, "decision", identity, at_ms, action=offset)
+        body["ask"] = asked
         body["action"] = orjson.Fragment(record.value or b"null")
         self._watch(own, body, ruling, ask)
         self._outbox.write(own, _ruled(body, ruling, told, world))
         if own.guard.returned and not guard.returned:
             self._say_returned(own)
-        state = settle(entry.state, ruling.effects)
-        own.put(ask.identity, state, clock_ms=ask.at_ms, action=record.offset, control=None)
-        self._observer.decided(ruling.decision["verdict"], now_ms - record.timestamp_ms, took_s, late=ask.late)
+        own.put(identity, settle(state, effects), clock_ms=at_ms, action=offset, control=None)
+        self._observer.decided(decision["verdict"], now_ms - record.timestamp_ms, took_s, late=late)
 
     def _guarded(self, own: Ownership) -> Guard:
         """The guard of the policy that is on trial in this partition."""
@@ -206,7 +207,7 @@ class Gate:
             "window": trial.window,
         }
         told = blast.guard_json(own.guard)
-        self._outbox.write(own, self._outbox.body(own, "returned", guard=told, note=note))
+        self._outbox.write(own, self._outbox.body(own, "returned") | {"guard": told, "note": note})
         _LOG.warning("the new policy blocks too much: back to shadow", partition=own.partition, **told, **note)
 
     def _unwelcome(self, ask: Ask, headers: AskHeaders | None, known: baseline.Baseline) -> Refusal | None:
@@ -221,12 +222,12 @@ class Gate:
     def _learn_outcome(self, own: Ownership, record: Record, said: Report) -> None:
         """Take back what a cancelled action taught."""
         entry = own.entry(said.identity)
-        if record.offset <= entry.source.actions_offset:
+        if record.offset <= entry.actions_offset:
             return
-        at_ms = max(said.at_ms, entry.source.clock_ms)
+        at_ms = max(said.at_ms, entry.clock_ms)
         outcome = {"decision_id": said.decision_id, "result": said.result, "point": said.point.point}
-        body = self._outbox.body(own, "outcome", identity=said.identity, at_ms=at_ms, outcome=outcome)
-        body["vector"]["actions"] = record.offset
+        body = self._outbox.body(own, "outcome", said.identity, at_ms, action=record.offset)
+        body["outcome"] = outcome
         state = self._settle(own, body, entry, report(entry.state, said.decision_id, said.result, said.taught, at_ms))
         own.put(said.identity, state, clock_ms=at_ms, action=record.offset, control=None)
         self._observer.reported(said.result)
@@ -247,10 +248,10 @@ class Gate:
 
     def _apply(self, own: Ownership, record: Record, control: Control, identity: str) -> None:
         entry = own.entry(identity)
-        if record.offset <= entry.source.controls_offset:
+        if record.offset <= entry.controls_offset:
             return
-        at_ms = max(record.timestamp_ms, entry.source.clock_ms)
-        body = self._outbox.body(own, "control", identity=identity, at_ms=at_ms)
+        at_ms = max(record.timestamp_ms, entry.clock_ms)
+        body = self._outbox.body(own, "control", identity, at_ms)
         body["control"] = control.model_dump(mode="json")
         if isinstance(control, (Approve, Deny)):
             effects = self._answer_hold(own, body, entry, control)
@@ -300,22 +301,23 @@ def _effects(entry: Entry, control: Control, at_ms: int) -> list[Effect]:
 
 def _asked(read: Read, now_ms: int) -> Json:
     """The audit's account of where an ask came from (``schemas.documents.AskRecord``)."""
-    ask, asked = read.said, read.headers
+    record, ask, headers = read
     assert isinstance(ask, Ask)
-    assert asked is not None
+    assert headers is not None
+    ce_id, _, _, ce_time, _, key_id, correlation_id, topic, partition, deadline_ms, traceparent, _ = headers
     return {
-        "ce_id": asked.ce_id,
-        "ce_time": asked.ce_time,
+        "ce_id": ce_id,
+        "ce_time": ce_time,
         "point": ask.point.point,
-        "key_id": asked.key_id,
-        "correlation_id": asked.correlation_id.hex(),
-        "reply_topic": asked.reply_topic,
-        "reply_partition": asked.reply_partition,
-        "deadline_ms": asked.deadline_ms,
-        "appended_at_ms": read.record.timestamp_ms,
+        "key_id": key_id,
+        "correlation_id": correlation_id.hex(),
+        "reply_topic": topic,
+        "reply_partition": partition,
+        "deadline_ms": deadline_ms,
+        "appended_at_ms": record.timestamp_ms,
         "read_at_ms": now_ms,
         "late": ask.late,
-        "traceparent": asked.traceparent,
+        "traceparent": traceparent,
     }
 
 
@@ -339,18 +341,19 @@ def _held(hold: HoldFact, at_ms: int) -> Json:
 
 def _ruled(body: Json, ruling: Ruling, told: bytes, world: World) -> Json:
     """Put a ruling, and the bytes that its asker is told, into an audit record."""
-    body["vector"].update(
-        policy=world.pack.hash,
-        shadow=world.shadow.hash if world.shadow else "",
-        prior=world.prior.hash,
-        profile=ruling.profile,
-    )
-    body["features"] = event.features_json(ruling.features)
-    body["scores"] = event.scores_json(ruling.scores)
-    body["facts"] = ruling.facts
+    features, scores, facts, _, shadow, effects, _, waits, profile = ruling
+    vector = body["vector"]
+    vector["policy"] = world.pack.hash
+    if world.shadow is not None:
+        vector["shadow"] = world.shadow.hash
+    vector["prior"] = world.prior.hash
+    vector["profile"] = profile
+    body["features"] = event.features_json(features)
+    body["scores"] = event.scores_json(scores)
+    body["facts"] = facts
     body["decision"] = orjson.Fragment(told)
-    if ruling.shadow is not None:
-        body["shadow"] = ruling.shadow
-    body["effects"] = [effect_json(effect) for effect in ruling.effects]
-    body["waits"] = ruling.waits
+    if shadow is not None:
+        body["shadow"] = shadow
+    body["effects"] = [effect_json(effect) for effect in effects]
+    body["waits"] = waits
     return body

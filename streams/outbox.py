@@ -74,13 +74,19 @@ class Outbox:
         own.audits_sent += 1
         self._log.audit(own.partition, body["identity"].encode(), audit.encode(body), own.acked)
 
-    def body(self, own: Ownership, kind: str, *, identity: str = "", at_ms: int = 0, **parts: Any) -> dict[str, Any]:
-        """An audit record's common parts; the vector's offsets are those of the last records processed."""
+    def body(
+        self, own: Ownership, kind: str, identity: str = "", at_ms: int = 0, *, action: int | None = None
+    ) -> dict[str, Any]:
+        """An audit record's common parts.
+
+        The vector's offsets are those of the last records processed; ``action`` is that of the action in hand.
+        """
+        actions_topic, controls_topic = own.topic_names
         vector = {
-            "actions_topic": own.topic_names[0],
-            "controls_topic": own.topic_names[1],
+            "actions_topic": actions_topic,
+            "controls_topic": controls_topic,
             "partition": own.partition,
-            "actions": own.actions_next - 1,
+            "actions": own.actions_next - 1 if action is None else action,
             "controls": own.controls_next - 1,
             "globals": self._registry.offset,
             "policy": "",
@@ -97,7 +103,6 @@ class Outbox:
             "at_ms": at_ms,
             "vector": vector,
             "effects": [],
-            **parts,
         }
 
     def refuse(self, record: Record, cause: Cause) -> None:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from models import baseline
 from models.transition import NEW, State, decode_facts, encode_facts
@@ -19,12 +19,22 @@ CACHED_IDENTITIES_MAX = 50_000
 
 
 class Entry(NamedTuple):
-    """An identity's state, what last changed it, and which of its two records the next checkpoint must write."""
+    """An identity's state, what last changed it, and which of its two records the next checkpoint must write.
+
+    An action or control at or below these offsets, of the owner's topics, is in the state; ``clock_ms`` never goes
+    back. What is to be written counts only while the entry waits for a checkpoint.
+    """
 
     state: State
-    source: Source
+    actions_offset: int
+    controls_offset: int
+    clock_ms: int
     baseline_changed: bool = False
     facts_changed: bool = False
+
+
+# An entry of its six fields in order, once an action: calling the class takes twice as long.
+_made: Final = tuple.__new__
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,7 @@ class Part:
     """
 
     partition: int
+    topics: tuple[bytes, bytes]
     entries: Mapping[str, Entry]
     actions_next: int
     controls_next: int
@@ -48,13 +59,14 @@ class Part:
     def records(self) -> list[tuple[bytes, bytes]]:
         """The changed state records as (key, value), in the order of their first change."""
         written: list[tuple[bytes, bytes]] = []
-        for identity, entry in self.entries.items():
-            if entry.baseline_changed:
-                body = baseline.encode(entry.state.baseline)
-                written.append((record.state_key("baseline", identity), record.pack("baseline", entry.source, body)))
-            if entry.facts_changed:
-                body = encode_facts(entry.state.facts)
-                written.append((record.state_key("facts", identity), record.pack("facts", entry.source, body)))
+        for identity, (state, actions, controls, clock_ms, baseline_changed, facts_changed) in self.entries.items():
+            source = Source(*self.topics, self.partition, actions, controls, clock_ms, self.term)
+            if baseline_changed:
+                body = baseline.encode(state.baseline)
+                written.append((record.state_key("baseline", identity), record.pack("baseline", source, body)))
+            if facts_changed:
+                body = encode_facts(state.facts)
+                written.append((record.state_key("facts", identity), record.pack("facts", source, body)))
         return written
 
 
@@ -94,13 +106,18 @@ class Ownership:
 
     def load(self, identities: Iterable[str]) -> None:
         """Bring these identities into memory with one read of the store."""
-        missing = [identity for identity in dict.fromkeys(identities) if not self._in_memory(identity)]
+        missing = [identity for identity in dict.fromkeys(identities) if not self.knows(identity)]
         if not missing:
             return
         keys = [record.state_key(kind, identity) for identity in missing for kind in ("baseline", "facts")]
         values = self.store.get(self.partition, keys)
         for position, identity in enumerate(missing):
-            self._remember(identity, self._decode(values[2 * position], values[2 * position + 1]))
+            self._cache[identity] = self._decode(values[2 * position], values[2 * position + 1])
+        self._forget_oldest()
+
+    def knows(self, identity: str) -> bool:
+        """Whether the identity is in memory, so that nothing needs to be loaded."""
+        return identity in self.dirty or identity in self.committing or identity in self._cache
 
     def entry(self, identity: str) -> Entry:
         """The identity's current entry."""
@@ -113,20 +130,19 @@ class Ownership:
     def put(self, identity: str, state: State, *, clock_ms: int, action: int | None, control: int | None) -> None:
         """Replace the identity's state after the record at offset ``action`` or ``control``."""
         old = self.dirty.get(identity)
-        base = old or self.entry(identity)
-        source = Source(
-            *self.topics,
-            self.partition,
-            base.source.actions_offset if action is None else action,
-            base.source.controls_offset if control is None else control,
-            max(clock_ms, base.source.clock_ms),
-            self.term,
-        )
-        self.dirty[identity] = Entry(
-            state,
-            source,
-            baseline_changed=state.baseline is not base.state.baseline or (old is not None and old.baseline_changed),
-            facts_changed=state.facts is not base.state.facts or (old is not None and old.facts_changed),
+        before, actions, controls, before_ms, baseline_changed, facts_changed = old or self.entry(identity)
+        if old is None:
+            baseline_changed = facts_changed = False
+        self.dirty[identity] = _made(
+            Entry,
+            (
+                state,
+                actions if action is None else action,
+                controls if control is None else control,
+                max(clock_ms, before_ms),
+                baseline_changed or state.baseline is not before.baseline,
+                facts_changed or state.facts is not before.facts,
+            ),
         )
 
     def acked(self, offset: int) -> None:
@@ -141,6 +157,7 @@ class Ownership:
         cut, self._cut = self._cut, (self.audit_next, self.term)
         return Part(
             self.partition,
+            self.topics,
             self.committing,
             self.actions_next,
             self.controls_next,
@@ -151,11 +168,14 @@ class Ownership:
         )
 
     def settled(self, committed: Position) -> None:
-        """The part under way is committed: keep its entries as clean ones."""
+        """The part under way is committed: keep its entries, for now nothing of them is to be written."""
         self.committed = committed
+        kept, newest = self._cache, self._cache.move_to_end
         for identity, entry in self.committing.items():
-            self._remember(identity, Entry(entry.state, entry.source))
+            kept[identity] = entry
+            newest(identity)
         self.committing = {}
+        self._forget_oldest()
 
     def release(self, sequence: int) -> list[Answer]:
         """The answers that waited for a checkpoint up to ``sequence``."""
@@ -173,12 +193,7 @@ class Ownership:
             or self.controls_next != self.committed.controls_next
         )
 
-    def _in_memory(self, identity: str) -> bool:
-        return identity in self.dirty or identity in self.committing or identity in self._cache
-
-    def _remember(self, identity: str, entry: Entry) -> None:
-        self._cache[identity] = entry
-        self._cache.move_to_end(identity)
+    def _forget_oldest(self) -> None:
         while len(self._cache) > CACHED_IDENTITIES_MAX:
             self._cache.popitem(last=False)
 
@@ -192,13 +207,11 @@ class Ownership:
             _, source, body = record.unpack(facts_raw)
             state = State(state.baseline, decode_facts(body))
             sources.append(source)
-        return Entry(state, self._merged(sources))
+        return Entry(state, *self._merged(sources))
 
-    def _merged(self, sources: Sequence[Source]) -> Source:
-        """The later of two records' sources; offsets of other topics than today's say nothing."""
+    def _merged(self, sources: Sequence[Source]) -> tuple[int, int, int]:
+        """The later of two records' offsets and clocks; offsets of other topics than today's say nothing."""
         actions = [source.actions_offset for source in sources if source.actions_topic == self.topics[0]]
         controls = [source.controls_offset for source in sources if source.controls_topic == self.topics[1]]
         clock_ms = max((source.clock_ms for source in sources), default=0)
-        return Source(
-            *self.topics, self.partition, max(actions, default=-1), max(controls, default=-1), clock_ms, self.term
-        )
+        return max(actions, default=-1), max(controls, default=-1), clock_ms

@@ -176,7 +176,7 @@ def replay(own: Ownership, body: dict[str, Any]) -> bool:
         return False
     identity = body["identity"]
     entry = own.entry(identity)
-    seen = entry.source.actions_offset if control is None else entry.source.controls_offset
+    seen = entry.actions_offset if control is None else entry.controls_offset
     if (action if control is None else control) <= seen:
         return False
     state = settle(entry.state, [effect_from_json(effect) for effect in body["effects"]])

@@ -160,7 +160,7 @@ class Worker:
 
     def _say_gap(self, own: Ownership, gap: Gap) -> None:
         note = {"first": gap.first, "next": gap.next}
-        self._outbox.write(own, self._outbox.body(own, "gap", note=note))
+        self._outbox.write(own, self._outbox.body(own, "gap") | {"note": note})
         _LOG.error("input was gone before it was read", partition=own.partition, **note)
 
     def _catch_up_globals(self) -> None:
@@ -209,13 +209,15 @@ class Worker:
         self._outbox.flush()
 
     def _load(self, batch: Iterable[Read]) -> None:
+        """Bring the identities of a batch into memory, with one read of the store for each partition."""
         wanted: dict[int, list[str]] = {}
-        for read in batch:
-            if not isinstance(read.said, Refusal):
-                wanted.setdefault(read.record.partition, []).append(read.said.identity)
+        for record, said, _ in batch:
+            if not isinstance(said, Refusal):
+                own = self.owned.get(record.partition)
+                if own is not None and not own.knows(said.identity):
+                    wanted.setdefault(own.partition, []).append(said.identity)
         for partition, identities in wanted.items():
-            if own := self.owned.get(partition):
-                own.load(identities)
+            self.owned[partition].load(identities)
 
     def _checkpoint_if_due(self) -> None:
         """One checkpoint at a time: at once of what an answer waits for, and of the partitions whose turn it is.

@@ -420,3 +420,17 @@ def test_a_table_beyond_its_capacity_is_refused() -> None:
     table = Table(dict.fromkeys(range(97), 1), 97, 97)
     with pytest.raises(InvalidBaseline, match="at most 96"):
         decode(encode(EMPTY._replace(tables=(table, *EMPTY.tables[1:]))))
+
+
+KEYS = st.builds(lambda channel, code: channel << 16 | code, st.integers(0, 4), st.integers(0, 0xFFFF))
+
+
+@given(st.dictionaries(KEYS, st.integers(1, 255), max_size=44))
+def test_counts_are_laid_out_as_sizes_by_channel_then_codes_then_counts(counts):
+    ordered = sorted(counts.items())
+    told = bytes(sum(key >> 16 == channel for key, _ in ordered) for channel in range(5))
+    told += b"".join((key & 0xFFFF).to_bytes(2, "little") for key, _ in ordered)
+    told += bytes(count for _, count in ordered)
+    stored = encode(EMPTY._replace(last_ms=5, recent=Recent(5, 1, counts)))
+    assert told in stored
+    assert decode(stored).recent == Recent(5, 1, counts)
