@@ -7,11 +7,14 @@ within half an hour; the total adds the pace: rate, volume and spread. All reals
 stored, compared or shown. Nothing here reads a clock, and state moves by `observe` and `take_back` alone.
 """
 
+# ruff: noqa: FURB136, PLR1730
+# On the way of every action a comparison takes a fifth of what a call of ``min`` or ``max`` takes.
+
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from math import exp, log, sqrt
+from math import exp, floor, log, sqrt
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -71,7 +74,9 @@ _DAMPED = MAX_SEEN + 2
 _DAMP = (1.0, *(sqrt(r) - sqrt(r - 1) for r in range(1, _DAMPED)))
 _LEAST = _DAMP[-1]
 _MAX_U32 = (1 << 32) - 1
-_RATE_FROM = RATE_FROM_Z * 1024
+_RATE_FROM = round(RATE_FROM_Z * 1024)
+# Millionths, a little below exp(LOWEST): where Q / P is less, its logarithm is below `LOWEST` for sure.
+_SURELY_USUAL = 367_000
 
 
 class Evidence(NamedTuple):
@@ -209,7 +214,8 @@ class Taught(NamedTuple):
 
 def features(b: Baseline, action: PendingAction, at_ms: int, prior: Prior, profile: Profile | None = None) -> Features:
     """What baseline, prior and profile say of this action at this time (milliseconds of the append time)."""
-    at = min(MAX_TIME_MS, max(at_ms, b.last_ms, 0))
+    last_ms = b.last_ms
+    at = last_ms if at_ms < last_ms else at_ms if at_ms < MAX_TIME_MS else MAX_TIME_MS
     b = ripened(b, at)
     habits = epoch.ripened(b.habits, at)
     name = action.action.name
@@ -222,28 +228,31 @@ def features(b: Baseline, action: PendingAction, at_ms: int, prior: Prior, profi
     if did is not None and not did.k and habit_code in habits.table.entries:
         channels = (_long_known(did, habits, habit_code), *channels[1:])
     gap = at - b.last_ms if b.events else 0
-    counters = rate.stepped(b.counters, gap)
-    return Features(
-        at,
-        gap,
-        keys,
-        channels,
-        hour,
-        _around(b.tables[HOUR].counts, hour),
-        b.tables[HOUR].total,
-        repeats,
-        known.impact,
-        counters,
-        rate.deviations(counters, b.samples, b.sums),
-        int(b.session * exp(-gap / SESSION_TAU_MS) + 0.5) if b.session else 0,
-        b.matured,
-        at - b.first_seen_ms if b.events else 0,
-        landing(b, keys),
-        0 if habits.waits else habits.number,
-        habit_code,
-        None if profile is None else epoch.signs(habits, habit_code, profile),
-        known.abused,
-        _seen(b, action, known, at),
+    counters, hours, session = rate.stepped(b.counters, gap), b.tables[HOUR], b.session
+    return _made(
+        Features,
+        (
+            at,
+            gap,
+            keys,
+            channels,
+            hour,
+            _around(hours.counts, hour) if hours.counts else 0,
+            hours.total,
+            repeats,
+            known.impact,
+            counters,
+            rate.deviations(counters, b.samples, b.sums),
+            floor(session * exp(-gap / SESSION_TAU_MS) + 0.5) if session else 0,
+            b.matured,
+            at - b.first_seen_ms if b.events else 0,
+            landing(b, keys),
+            0 if habits.waits else habits.number,
+            habit_code,
+            None if profile is None else epoch.signs(habits, habit_code, profile),
+            known.abused,
+            _seen(b, action, known, at),
+        ),
     )
 
 
@@ -265,12 +274,14 @@ def _channels(
     container = container_code(held.type, held.id)
     keys = [code, RESOURCE << 16 | container]
     source = client = None
-    if context.source and (network := network_code(context.source)) is not None:
+    address, program = context.source, context.client
+    if address and (network := network_code(address)) is not None:
         keys.append(SOURCE << 16 | network)
         source = _evidence(b, SOURCE, network, seen, prior.sources)
-    if context.client and (family := prior.client(context.client)) is not None:
-        keys.append(CLIENT << 16 | family.code)
-        client = _evidence(b, CLIENT, family.code, seen, family.share)
+    if program and (family := prior.client(program)) is not None:
+        kind, share = family
+        keys.append(CLIENT << 16 | kind)
+        client = _evidence(b, CLIENT, kind, seen, share)
     keys.append(HOUR << 16 | hour)
     table = b.tables[ACTION]
     k, r = table.counts.get(code, 0), seen.get(code, 0) + 1
@@ -291,13 +302,14 @@ def _around(hours: Mapping[int, int], hour: int) -> int:
 
 def _seen(b: Baseline, action: PendingAction, known: ActionPrior, at: int) -> conduct.Seen:
     context, resource = action.context, action.resource.id
-    if not context.credential_id and not context.bytes_out:
+    shown, sent_bytes = context.credential_id, context.bytes_out
+    if not shown and not sent_bytes:
         return conduct.seen(b.conduct, conduct.plain(resource, known.reads, known.sends), b.last_ms, at)
     credential = fresh = 0
-    if context.credential_id:
-        credential, issued = stable_code(context.credential_id) + 1, context.credential_issued_at_ms
+    if shown:
+        credential, issued = stable_code(shown) + 1, context.credential_issued_at_ms
         fresh = int(issued is not None and at - issued < conduct.FRESH_MS)
-    sent = conduct.kib(context.bytes_out)
+    sent = conduct.kib(sent_bytes)
     step = conduct.Step(sent, conduct.cell(resource), known.reads, known.sends, credential, fresh)
     return conduct.seen(b.conduct, conduct.Seen(step), b.last_ms, at)
 
@@ -308,7 +320,7 @@ def _evidence(b: Baseline, channel: int, code: int, seen: Mapping[int, int], sha
     return _made(Evidence, (k, table.total, table.distinct, r, share, share))
 
 
-# Evidence of its six integers in order, four times an event: calling the class takes twice as long.
+# A named tuple of its fields in order: calling the class takes twice as long.
 _made: Final = tuple.__new__
 
 
@@ -325,6 +337,9 @@ def _ratio(found: Evidence, weight: float) -> int:
     Q is somebody else's share, P the identity's own Pitman-Yor estimate.
     """
     k, n, u, r, g, q = found
+    if q * (n + 5) < _SURELY_USUAL * (k - 1):
+        # P is more than (k - 1) / (n + THETA), so no logarithm is needed: the case of most values.
+        return round(LOWEST * weight * 1024)
     own = (k - DISCOUNT if k else 0.0) + (THETA + DISCOUNT * u) * g * 1e-6
     value = log(q * 1e-6 * (n + THETA) / own)
     if LOWEST < value < HIGHEST:
@@ -338,30 +353,34 @@ def score(f: Features) -> Scores:
     event = 0
     for _, value in terms:
         event += value
-    gain = max(SESSION_FLOOR, event - SESSION_COST)
+    gain = event - SESSION_COST
+    if gain < SESSION_FLOOR:
+        gain = SESSION_FLOOR
     fast = _rate(f.z)
     terms.append(("rate", fast))
-    if f.conduct is not None and not conduct.silent(f.conduct):
+    seen, before = f.conduct, f.session
+    if seen is not None and not conduct.silent(seen):
         # That each value is usual says nothing against what is unusual in their order, their time or their credential.
-        said, paces = conduct.evidence(f.conduct), conduct.pace(f.conduct)
+        said, paces = conduct.evidence(seen), conduct.pace(seen)
         for _, value in said:
             event += value
             gain += value
         for _, value in paces:
             fast += value
         terms += said + paces
-    session = max(0, f.session + gain)
-    terms.append(("session", f.session))
+    session = before + gain
+    if session < 0:
+        session = 0
+    terms.append(("session", before))
     terms.sort(key=_size, reverse=True)
     mature = f.matured >= MATURE_EVENTS and f.age_ms >= MATURE_AGE_MS
     total = session + fast
-    if f.signs is None:
-        return Scores(event, session, fast, total, tuple(terms), mature)
-    drift = f.signs.drift if f.signs.totals[3] == epoch.ANCHOR_EPOCHS else None
-    if not epoch.ready(f.signs):
-        return Scores(event, session, fast, total, tuple(terms), mature, None, drift)
-    found = epoch.judge(f.signs, f.habit_code)[0]
-    return Scores(event, session, fast, total, tuple(terms), mature, found.h, drift, found.q, found.p)
+    signs, h, drift, q, p = f.signs, None, None, None, None
+    if signs is not None:
+        drift = signs.drift if signs.totals[3] == epoch.ANCHOR_EPOCHS else None
+        if epoch.ready(signs):
+            h, q, p, _ = epoch.judge(signs, f.habit_code)[0]
+    return _made(Scores, (event, session, fast, total, tuple(terms), mature, h, drift, q, p))
 
 
 def _values(f: Features) -> list[tuple[str, int]]:
@@ -431,68 +450,80 @@ def lesson(f: Features, s: Scores, ce_id: str, learn: bool, usual: bool = True, 
     ``habit`` says whether it may become a habit, as it may where it is learned unless that is said: habits have a gate
     of their own, which an event that the epoch score itself found suspicious must be able to reach.
     """
-    session = min(MAX_SESSION, s.session)
-    mark = epoch.unscored(f.habit_code) if f.signs is None else epoch.judge(f.signs, f.habit_code)[1]
-    return Lesson(
-        f.at_ms,
-        f.epoch if learn else 0,
-        f.keys,
-        f.counters,
-        session,
-        ce_hash(ce_id),
-        learn,
-        learn and usual,
-        f.habit if (learn if habit is None else habit) else 0,
-        mark,
-        None if f.conduct is None else f.conduct.step,
+    session, signs, code, seen = s.session, f.signs, f.habit_code, f.conduct
+    return _made(
+        Lesson,
+        (
+            f.at_ms,
+            f.epoch if learn else 0,
+            f.keys,
+            f.counters,
+            session if session < MAX_SESSION else MAX_SESSION,
+            ce_hash(ce_id),
+            learn,
+            learn and usual,
+            f.habit if (learn if habit is None else habit) else 0,
+            epoch.unscored(code) if signs is None else epoch.judge(signs, code)[1],
+            None if seen is None else seen.step,
+            False,
+        ),
     )
 
 
 def observe(b: Baseline, lesson: Lesson) -> Baseline:
     """The next baseline: what is due at this time matures first, then the event is added."""
-    at = max(lesson.at_ms, b.last_ms)
+    at, _, keys, counters, session, ce, learn, usual, in_habit, mark, step, alarm = lesson
+    if at < b.last_ms:
+        at = b.last_ms
     b = ripened(b, at)
     if b.habits is NO_HABITS and b.events:
         b = fitted(b)
-    mark, habit = lesson.mark, lesson.habit > 0
+    habit = in_habit > 0
     if mark is None:
-        mark, habit = epoch.unscored(lesson.keys[0] & 0xFFFF if lesson.keys else 0), lesson.learn
-    opened, waiting, number = b.open, b.waiting, b.next_epoch
-    refused, skipped, extra = b.refused, b.skipped, b.extra
-    if lesson.learn:
-        opened, waiting, room = waited(b, lesson.keys, at, lesson.counters)
+        mark, habit = epoch.unscored(keys[0] & 0xFFFF if keys else 0), learn
+    (
+        first_ms, last_ms, accepted_ms, events, refused, skipped, matured, number, _, tables, _, samples, sums, ring,
+        recent, opened, waiting, extra, habits, held,
+    ) = b  # fmt: skip
+    if learn:
+        opened, waiting, room = waited(b, keys, at, counters)
         if not room:
-            skipped = min(_MAX_U32, skipped + 1)
+            skipped = _one_more(skipped)
         elif opened is not None and opened.number == number:
-            number = min(_MAX_U32, number + 1)
-        if lesson.alarm and room and opened is not None:
+            number = _one_more(number)
+        if alarm and room and opened is not None:
             extra = bar.counted(extra, opened.number, fine=False)
     else:
-        refused = min(_MAX_U32, refused + 1)
-    return Baseline(
-        b.first_seen_ms if b.events else at,
-        at,
-        at if lesson.usual or not b.events else b.accepted_ms,
-        min(_MAX_U32, b.events + 1),
-        refused,
-        skipped,
-        b.matured,
-        number,
-        lesson.session,
-        b.tables,
-        lesson.counters,
-        b.samples,
-        b.sums,
-        (b.ring + lesson.ce)[-RING * HASH_BYTES :],
-        noticed(b.recent, lesson.keys, at),
-        opened,
-        waiting,
-        extra,
-        epoch.observe(b.habits, mark, at, learn=habit),
-        b.conduct
-        if lesson.step is None
-        else conduct.observe(b.conduct, lesson.step, b.last_ms, at, learn=lesson.learn, usual=lesson.usual),
+        refused = _one_more(refused)
+    return _made(
+        Baseline,
+        (
+            first_ms if events else at,
+            at,
+            at if usual or not events else accepted_ms,
+            _one_more(events),
+            refused,
+            skipped,
+            matured,
+            number,
+            session,
+            tables,
+            counters,
+            samples,
+            sums,
+            (ring + ce)[-RING * HASH_BYTES :],
+            noticed(recent, keys, at),
+            opened,
+            waiting,
+            extra,
+            epoch.observe(habits, mark, at, learn=habit),
+            held if step is None else conduct.observe(held, step, last_ms, at, learn=learn, usual=usual),
+        ),
     )
+
+
+def _one_more(count: int) -> int:
+    return count + 1 if count < _MAX_U32 else _MAX_U32
 
 
 def take_back(b: Baseline, taught: Taught) -> Baseline:
@@ -519,9 +550,12 @@ def teaches(lesson: Lesson) -> bool:
 
 def taught(lesson: Lesson) -> bytes:
     """What the receipt carries of a lesson, at most 50 bytes; epoch 0 where nothing was learned."""
-    keys = b"".join(key.to_bytes(3, "little") for key in lesson.keys)
-    habit = _HABIT.pack(lesson.habit, lesson.mark.code) if lesson.habit and lesson.mark else b""
-    return _TAUGHT.pack(lesson.epoch, *lesson.counters, len(lesson.keys)) + keys + habit
+    keys, mark = lesson.keys, lesson.mark
+    written = bytearray(struct.pack(f"<{len(keys)}I", *keys))
+    # A key has three bytes: of each four the highest is 0.
+    del written[3::4]
+    habit = _HABIT.pack(lesson.habit, mark.code) if lesson.habit and mark else b""
+    return _TAUGHT.pack(lesson.epoch, *lesson.counters, len(keys)) + written + habit
 
 
 def taught_from(raw: bytes) -> Taught:
@@ -545,23 +579,31 @@ def taught_from(raw: bytes) -> Taught:
 
 def features_json(f: Features) -> dict[str, Any]:
     """The features as JSON with integers only, short because a hold keeps them; `features_from_json` restores them."""
-    return {
-        "at": [f.at_ms, f.gap_ms, f.age_ms],
-        "keys": list(f.keys),
-        "channels": [None if found is None else list(found) for found in f.channels],
-        "hour": [f.hour, f.hour_count, f.hour_total],
-        "repeats": f.repeats,
-        "impact": f.impact,
-        "counters": list(f.counters),
-        "z": list(f.z),
-        "session": f.session,
-        "matured": f.matured,
-        "epoch": f.epoch,
-        "habit": [f.habit, f.habit_code],
-        **({} if f.signs is None else {"signs": _signs_json(f.signs)}),
-        **({"abused": f.abused} if f.abused else {}),
-        **({} if f.conduct is None else {"conduct": _conduct_json(f.conduct)}),
+    (
+        at_ms, gap_ms, keys, channels, hour, hour_count, hour_total, repeats, impact, counters, z, session, matured,
+        age_ms, number, habit, habit_code, signs, abused, seen,
+    ) = f  # fmt: skip
+    told: dict[str, Any] = {
+        "at": [at_ms, gap_ms, age_ms],
+        "keys": [*keys],
+        "channels": [None if found is None else [*found] for found in channels],
+        "hour": [hour, hour_count, hour_total],
+        "repeats": repeats,
+        "impact": impact,
+        "counters": [*counters],
+        "z": [*z],
+        "session": session,
+        "matured": matured,
+        "epoch": number,
+        "habit": [habit, habit_code],
     }
+    if signs is not None:
+        told["signs"] = _signs_json(signs)
+    if abused:
+        told["abused"] = abused
+    if seen is not None:
+        told["conduct"] = _conduct_json(seen)
+    return told
 
 
 def features_from_json(d: Mapping[str, Any]) -> Features:

@@ -7,7 +7,7 @@ is integer, so that it comes back from storage exactly.
 from __future__ import annotations
 
 from functools import lru_cache
-from math import exp, log, sqrt
+from math import exp, floor, log, sqrt
 
 # The time constants: a burst, a task, a working day.
 SHORT_MS, MIDDLE_MS, LONG_MS = 10_000, 600_000, 21_600_000
@@ -20,7 +20,8 @@ PRIOR_MEANS = (1.0, 2.5, 4.0)
 PRIOR_VARIANCE = 1.0
 # Added to the variance: the logarithm of a counter jitters by about this much for a steady, slow identity.
 FLOOR = 0.15
-MAX_Z = 64
+# A float, for it is compared with floats: with an integer that takes several times as long.
+MAX_Z = 64.0
 # The most that ln C of a counter at its cap, and its square, add to a sum.
 MAX_LN = 25_600
 MAX_SQUARE = MAX_LN * MAX_LN >> 10
@@ -34,9 +35,9 @@ NO_SUMS: Sums = (0, 0, 0, 0, 0, 0)
 def stepped(counters: Counters, gap_ms: int) -> Counters:
     """The counters after one more event, ``gap_ms`` (>= 0) after the last one."""
     first, second, third = counters
-    first = int(first * exp(-gap_ms / SHORT_MS) + 0.5) + UNIT
-    second = int(second * exp(-gap_ms / MIDDLE_MS) + 0.5) + UNIT
-    third = int(third * exp(-gap_ms / LONG_MS) + 0.5) + UNIT
+    first = floor(first * exp(-gap_ms / SHORT_MS) + 0.5) + UNIT
+    second = floor(second * exp(-gap_ms / MIDDLE_MS) + 0.5) + UNIT
+    third = floor(third * exp(-gap_ms / LONG_MS) + 0.5) + UNIT
     if first > CAP or second > CAP or third > CAP:
         return (min(CAP, first), min(CAP, second), min(CAP, third))
     return (first, second, third)
@@ -49,7 +50,7 @@ def logarithms(counters: Counters) -> tuple[int, int, int]:
 
 
 def _ln(counter: int) -> int:
-    return int(log(counter / UNIT) * 1024 + 0.5) if counter > UNIT else 0
+    return floor(log(counter / UNIT) * 1024 + 0.5) if counter > UNIT else 0
 
 
 def summed(sums: Sums, counters: Counters) -> Sums:
@@ -87,7 +88,7 @@ def deviations(counters: Counters, samples: int, sums: Sums) -> tuple[int, int, 
 
 
 def _z(z: float) -> int:
-    return int(z * 1024) if -MAX_Z < z < MAX_Z else MAX_Z * 1024 if z > 0 else -MAX_Z * 1024
+    return int(min(MAX_Z, max(-MAX_Z, z)) * 1024)
 
 
 @lru_cache(maxsize=4_096)

@@ -70,6 +70,8 @@ def test_the_cost_is_told_with_a_profile_and_without_one() -> None:
     assert told["state_bytes_usual"] <= told["state_bytes"] <= told["state_bytes_at_most"]
     assert told["how"]
     assert told["without_profile"]["median_us"] > 0
+    assert 0 < told["control_median_us"] <= told["control_p99_us"]
+    assert told["control_instructions"] > 0
 
 
 @pytest.mark.skipif(not (DATA / "sea_masquerade").is_dir(), reason="the development data is not there")
