@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from stayhand import _process
+from stayhand._ask import Answer, Ask
 from stayhand._clock import now_ms
 from stayhand._config import GuardConfig
-from stayhand._core import Answer, Ask, Core
+from stayhand._core import Core
 from stayhand._fallback import LocalRule
 from stayhand._kafka import KafkaTransport
 from stayhand._obligations import (

@@ -8,87 +8,29 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
+from stayhand._ask import Answer, Ask, Lost, Mailbox
 from stayhand._breaker import Breaker
+from stayhand._claim import Claims
 from stayhand._clock import monotonic_ms, now_ms
 from stayhand._config import GuardConfig
 from stayhand._envelope import Envelopes, Unreadable, Unverified, check_traceparent, new_id
-from stayhand._fallback import Cause, LocalRule, Memory, Ruling, closed, rule
-from stayhand._prepare import ActionLike, Arguments, Prepared, prepare
+from stayhand._fallback import Cause, LocalRule, Memory, Ruling, closed
+from stayhand._prepare import ActionLike, Arguments, prepare
 from stayhand._spool import Spool
 from stayhand._teller import Teller
 from stayhand._transport import RawHeaders, Transport
 from stayhand.errors import GuardClosed, InvalidAction, Rejected, Unavailable
 from stayhand.identity import parse_identity
 from stayhand.secrets import scanner_for
-from stayhand.wire import Approval, Decision, Fallback, FallbackMode, OutcomeResult, Rejection
+from stayhand.wire import Approval, Decision, FallbackMode, OutcomeResult, Rejection
 
 LATE_MAX = 4_096
 HOLD_GRACE_MS = 5_000
 UNREADABLE = Rejection(code="unreadable-answer", message="This version cannot read the gate's answer.")
 _log = logging.getLogger("stayhand.guard")
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """There will be no answer, and why."""
-
-    cause: Cause
-
-
-Answer = Decision | Rejection | Lost
-
-
-class Mailbox(Protocol):
-    """Where an asker waits; ``put`` is called from a thread of the transport and never blocks."""
-
-    def put(self, answer: Answer, /) -> None:
-        """Hand over the first answer, or the final one of a hold."""
-
-
 _M = TypeVar("_M", bound=Mailbox)
-
-
-class Ask(Generic[_M]):
-    """One pending action on its way; its mutable fields are guarded by the core's lock."""
-
-    __slots__ = (
-        "answered",
-        "correlation_id",
-        "deadline_at_ms",
-        "deadline_ms",
-        "delivered",
-        "expired",
-        "fell_closed",
-        "held_until_ms",
-        "mailbox",
-        "mode",
-        "prepared",
-        "probe",
-        "traceparent",
-    )
-
-    def __init__(self, prepared: Prepared, mailbox: _M, deadline_ms: int, mode: FallbackMode, traceparent: str) -> None:
-        """Not yet sent."""
-        self.prepared = prepared
-        self.mailbox = mailbox
-        self.correlation_id = os.urandom(16)
-        self.deadline_ms = deadline_ms
-        self.deadline_at_ms = monotonic_ms() + deadline_ms
-        self.mode: FallbackMode = mode
-        self.traceparent = traceparent
-        self.probe = False
-        self.delivered = False
-        self.answered = False
-        self.expired = False
-        self.fell_closed = False
-        self.held_until_ms = 0
-
-    def remaining_s(self) -> float:
-        """Seconds until the deadline, 0 past it."""
-        return max(0.0, (self.deadline_at_ms - monotonic_ms()) / 1000)
 
 
 class Core(Generic[_M]):
@@ -97,7 +39,6 @@ class Core(Generic[_M]):
     def __init__(self, config: GuardConfig, transport: Transport, local_rules: LocalRule | None) -> None:
         """Make the spool, then begin to connect."""
         self.config = config
-        self._local_rules = local_rules
         self._transport = transport
         self._envelopes = Envelopes(config)
         self._scanner = scanner_for(config.scanner, config.key_bytes or os.urandom(32))
@@ -105,6 +46,7 @@ class Core(Generic[_M]):
         self._memory = Memory()
         spool = Spool(config.spool_dir, config.prefix, config.point, config.spool_bytes_max)
         self._teller = Teller(spool, self._envelopes, transport, self._count)
+        self._claims = Claims(config, self._memory, local_rules, self._teller, self._breaker, self._count)
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._asks: dict[bytes, Ask[_M]] = {}
@@ -113,6 +55,7 @@ class Core(Generic[_M]):
         self._late: dict[bytes, Ask[_M]] = {}
         self._counts: Counter[str] = Counter()
         self._ready = threading.Event()
+        self._connected = False  # As ``_ready``, for a look that costs nothing.
         self._owner = os.getpid()
         self._closed = False
         self._active = 0
@@ -177,26 +120,28 @@ class Core(Generic[_M]):
         """
         self.ensure_open()
         deadline = self._deadline(deadline_ms)
-        check_traceparent(traceparent)
+        if traceparent:
+            check_traceparent(traceparent)
         prepared = prepare(action, arguments, self._scanner)
-        mode = fallback or self.config.fallback_for(prepared.action.action.name)
-        ask = Ask(prepared, mailbox, deadline, mode, traceparent)
+        began_at_ms = monotonic_ms()
+        ask = Ask(prepared, mailbox, deadline, fallback, traceparent, began_at_ms)
         with self._lock:
-            self.ensure_open()
+            if self._closed:
+                raise GuardClosed("this guard is closed")
             self._active += 1
             self._counts["asks"] += 1
-        admission = self._breaker.admit(monotonic_ms())
+            admission = self._breaker.admit(began_at_ms)
+            if admission != "refuse":
+                ask.probe = admission == "probe"
+                self._asks[ask.correlation_id] = ask
+                if not self._connected:
+                    self._waiting.append(ask)
+                    return ask
         if admission == "refuse":
-            ask.mailbox.put(Lost("circuit-open"))
+            mailbox.put(Lost("circuit-open"))
             return ask
-        ask.probe = admission == "probe"
-        with self._lock:
-            self._asks[ask.correlation_id] = ask
-            if not self._ready.is_set():
-                self._waiting.append(ask)
-                return ask
         try:
-            self._publish(ask)
+            self._publish(ask, deadline)
         except BaseException:
             self.forget(ask)
             raise
@@ -204,6 +149,7 @@ class Core(Generic[_M]):
 
     def expire(self, ask: Ask[_M]) -> bool:
         """The deadline passed. False where an answer is being handed over at this moment: then take that."""
+        self._transport.report()
         with self._lock:
             if ask.answered:
                 return False
@@ -221,15 +167,15 @@ class Core(Generic[_M]):
         Raises:
             Rejected: the gate refused the ask.
         """
-        if isinstance(answer, Rejection):
-            self._ended()
-            raise Rejected(answer.code, answer.message)
         if isinstance(answer, Decision):
             self._ended()
             return answer, False
+        if isinstance(answer, Rejection):
+            self._ended()
+            raise Rejected(answer.code, answer.message)
         cause: Cause = answer.cause if isinstance(answer, Lost) else "deadline"
         try:
-            return self._fall_back(ask, cause)
+            return self._claims.fall_back(ask, cause)
         finally:
             self._ended()
 
@@ -244,7 +190,7 @@ class Core(Generic[_M]):
 
     def refused(self, ask: Ask[_M]) -> Decision:
         """A closed decision for an ask that the gate rejected, recorded as the point's own."""
-        return self._record(ask, "rejected", closed("rejected"))[0]
+        return self._claims.record(ask, "rejected", closed("rejected"))[0]
 
     def held(self, decision: Decision) -> Ask[_M] | None:
         """The ask whose hold a decision began; None where it is unknown or over."""
@@ -266,7 +212,7 @@ class Core(Generic[_M]):
             raise Rejected(answer.code, answer.message)
         cause: Cause = answer.cause if answer is not None else "deadline"
         ruling = Ruling("closed", "block", "hold-expired", "No approval came in time: the action must not happen.")
-        return self._record(ask, cause, ruling)[0] if ask is not None else ruling.decision(new_id())
+        return self._claims.record(ask, cause, ruling)[0] if ask is not None else ruling.decision(new_id())
 
     def acted(self, identity: str, decision: Decision) -> str:
         """Keep a permit that is about to be used until Kafka has its outcome; its entry id, empty where none is due."""
@@ -331,16 +277,16 @@ class Core(Generic[_M]):
         """The transport can carry asks: send those that waited for it and have time left."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
-            self._ready.set()
+            self._connected = True
+        self._ready.set()
         self._breaker.reached()
         for ask in waiting:
             if not ask.expired:
-                self._publish(ask)
+                self._publish(ask, math.ceil(ask.deadline_at_ms - monotonic_ms()))
 
     def answer(self, value: bytes, headers: RawHeaders) -> None:
         """A record on the reply partition: another's, late, not to be believed, or an answer."""
-        correlation_id = next((found for name, found in headers if name == "kafka_correlationId"), None)
-        ask = (self._asks.get(correlation_id) or self._late.get(correlation_id)) if correlation_id else None
+        ask = self._asked(headers)
         if ask is None:
             self._count("skipped")
             return
@@ -362,14 +308,14 @@ class Core(Generic[_M]):
 
     def tick(self) -> None:
         """House-keeping: signs of life, what must be sent again, what a dead process left, holds that ended."""
-        if self._breaker.unreachable and self._ready.is_set() and self._transport.reachable():
+        if self._breaker.unreachable and self._connected and self._transport.reachable():
             self._breaker.reached()
             self._teller.hurry()
         self._forget_holds()
         if self._closed:
             return
         self._teller.sync()
-        if self._ready.is_set() and not self._breaker.unreachable:
+        if self._connected and not self._breaker.unreachable:
             self._teller.tick()
 
     def _deadline(self, deadline_ms: int | None) -> int:
@@ -381,9 +327,15 @@ class Core(Generic[_M]):
             )
         return deadline_ms
 
-    def _publish(self, ask: Ask[_M]) -> None:
+    def _asked(self, headers: RawHeaders) -> Ask[_M] | None:
+        """The ask that a record on the reply partition belongs to."""
+        for name, value in headers:
+            if name == "kafka_correlationId":
+                return (self._asks.get(value) or self._late.get(value)) if value else None
+        return None
+
+    def _publish(self, ask: Ask[_M], remaining_ms: int) -> None:
         address = self._transport.reply_address
-        remaining_ms = ask.deadline_at_ms - monotonic_ms()
         if address is None or remaining_ms <= 0:
             return
         record = self._envelopes.ask(
@@ -391,7 +343,7 @@ class Core(Generic[_M]):
             ask.prepared.value,
             ask.correlation_id,
             address,
-            min(ask.deadline_ms, math.ceil(remaining_ms)),
+            min(ask.deadline_ms, remaining_ms),
             ask.traceparent,
         )
 
@@ -419,7 +371,7 @@ class Core(Generic[_M]):
 
     def _accept(self, ask: Ask[_M], answer: Decision | Rejection) -> bool:
         """Whether this answer counts: the first one, and after a hold the final one."""
-        final = isinstance(answer, Rejection) or answer.final
+        final = answer.final if isinstance(answer, Decision) else True
         with self._lock:
             if self._late.pop(ask.correlation_id, None) is not None or ask.expired:
                 self._counts["late"] += 1
@@ -440,42 +392,6 @@ class Core(Generic[_M]):
                     self._memory.learn(ask.prepared.action, ask.prepared.identity, answer, now_ms())
         return True
 
-    def _fall_back(self, ask: Ask[_M], cause: Cause) -> tuple[Decision, bool]:
-        prepared = ask.prepared
-        ruling = rule(
-            ask.mode,
-            cause,
-            prepared.action,
-            prepared.identity,
-            self._memory,
-            self._local_rules,
-            now_ms(),
-            self.config.last_known_ms,
-        )
-        return self._record(ask, cause, ruling)
-
-    def _record(self, ask: Ask[_M], cause: Cause, ruling: Ruling) -> tuple[Decision, bool]:
-        """Spool what the point decided by itself; what cannot be recorded must not permit."""
-        prepared = ask.prepared
-        claim = Fallback(
-            point=self.config.point,
-            action=prepared.action.action.name,
-            resource=f"{prepared.action.resource.type}:{prepared.action.resource.id}",
-            mode=ruling.mode,
-            verdict=ruling.verdict,
-            cause=cause,
-            at_ms=now_ms(),
-            action_digest=prepared.digest,
-        )
-        self._count("fallbacks")
-        entry = self._teller.fallback(prepared.identity, claim, new_id())
-        ask.fell_closed = entry is None or ruling.verdict == "block"
-        if entry is None:
-            return closed(cause).decision(new_id()), False
-        if not self._breaker.unreachable:
-            self._teller.send(entry)
-        return ruling.decision(entry.entry_id), ruling.verdict != "block"
-
     def _forget_holds(self) -> None:
         with self._lock:
             gone = [(name, ask) for name, ask in self._holds.items() if now_ms() > ask.held_until_ms + HOLD_GRACE_MS]
@@ -492,7 +408,7 @@ class Core(Generic[_M]):
             del self._late[next(iter(self._late))]
 
     def _ended(self) -> None:
-        with self._idle:
+        with self._lock:
             self._active -= 1
             if self._closed and self._active == 0:
                 self._idle.notify_all()

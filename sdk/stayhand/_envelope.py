@@ -70,9 +70,9 @@ class Envelopes:
     def ask(
         self, key: str, value: bytes, correlation_id: bytes, reply: ReplyAddress, deadline_ms: int, traceparent: str
     ) -> Outgoing:
-        """A pending action with its reply address."""
+        """A pending action with its reply address; the 16 random bytes of its correlation id are its event's id too."""
         headers = AskHeaders(
-            ce_id=new_id(),
+            ce_id=correlation_id.hex(),
             ce_type=TYPE_PENDING,
             ce_source=self._source,
             ce_time=rfc3339(time.time_ns() // 1_000_000),
@@ -140,5 +140,8 @@ def _read(value: bytes, headers: dict[str, bytes]) -> Decision | Rejection:
         raise Unreadable(f"the type {ce_type[:64]!r} is unknown")
     decision = Decision.model_validate_json(value)
     receipt = headers.get("stayhand_receipt", b"").decode("ascii", "replace")
-    # Both stand outside the body; a body that claims them is not believed.
-    return decision.model_copy(update={"receipt": receipt, "origin": "gate"})
+    # Both stand outside the body; a body that claims them is not believed. It is ours alone as yet, and a copy is dear.
+    for name, told in (("receipt", receipt), ("origin", "gate")):
+        object.__setattr__(decision, name, told)
+        decision.model_fields_set.add(name)
+    return decision

@@ -18,6 +18,7 @@ from stayhand.errors import ConfigurationError, Unavailable
 from stayhand.partition import partition_for
 
 POLL_S = 0.2
+REPORT_S = 0.05
 REQUEST_S = 1.0
 DRAIN_MAX = 500
 TELL_AGAIN_S = 60.0
@@ -33,7 +34,9 @@ class KafkaTransport:
 
     There is no consumer group, as a rebalance must never delay a decision: the partition is a hash of this instance,
     and its offset is a number that was read before the first ask, so that no answer can fall before it. The reader
-    thread hands answers over; the poller thread serves delivery reports and house-keeping.
+    thread hands answers over; the poller thread serves delivery reports and house-keeping. It looks for reports 20
+    times a second and is not woken by each, which would take the interpreter from the threads that ask: only a failure
+    is waited for, and an ask whose deadline passed looks for itself (``report``).
     """
 
     def __init__(self, config: GuardConfig) -> None:
@@ -100,6 +103,13 @@ class KafkaTransport:
             raise Unavailable("the queue to Kafka is full") from error
         except KafkaException as error:
             raise Unavailable(str(error.args[0])) from error
+
+    def report(self) -> None:
+        """Serve the delivery reports that are there."""
+        try:
+            self._producer.poll(0)
+        except Exception:  # noqa: BLE001 - a bug of ours in one report must not end all others
+            _log.exception("a delivery report could not be handled")
 
     def reachable(self) -> bool:
         """Ask for the metadata of the topic of asks, which the producer then knows anew."""
@@ -187,9 +197,9 @@ class KafkaTransport:
 
     def _poll(self, sink: Sink) -> None:
         tick_at = 0.0
-        while not self._stopping.is_set():
+        while not self._stopping.wait(REPORT_S):
+            self.report()
             try:
-                self._producer.poll(POLL_S)
                 if self._fatal:
                     self._replace_producer()
                 if time.monotonic() >= tick_at:

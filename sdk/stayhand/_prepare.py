@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from stayhand import canonical
 from stayhand.errors import InvalidAction
 from stayhand.secrets import MATCHES_MAX, Scanner, refuse_secrets, suspicious
-from stayhand.wire import MAX_ACTION_BYTES, PendingAction, pending_action
+from stayhand.wire import MAX_ACTION_BYTES, PendingAction, check_limits, invalid
 
 ActionLike = PendingAction | Mapping[str, Any]
 Arguments = Mapping[str, Any] | str | None
@@ -40,7 +40,11 @@ def prepare(given: ActionLike, arguments: Arguments, scanner: Scanner) -> Prepar
     value = _plain(given)
     if arguments is not None:
         value["context"] = _with_arguments(value.get("context", {}), arguments, scanner)
-    action = pending_action(value)
+    try:
+        action = PendingAction.model_validate(value)
+    except ValidationError as error:
+        raise invalid(error) from error
+    check_limits(value)
     identity = action.identity
     text = action.model_dump_json(exclude_defaults=True)
     if suspicious(text):
@@ -53,12 +57,15 @@ def prepare(given: ActionLike, arguments: Arguments, scanner: Scanner) -> Prepar
 
 def _plain(given: ActionLike) -> dict[str, Any]:
     """Plain data, also where wire types were mixed in: the limits are those of the JSON."""
-    if isinstance(given, PendingAction):
+    if not isinstance(given, dict) and isinstance(given, PendingAction):
         return given.model_dump(exclude_defaults=True)
     if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without types
         raise InvalidAction("action", "expected a PendingAction or a mapping")
+    # To ask a dictionary whether it is a model takes longer than the rest of this.
     return {
-        name: part.model_dump(exclude_defaults=True) if isinstance(part, BaseModel) else part
+        name: part.model_dump(exclude_defaults=True)
+        if not isinstance(part, dict) and isinstance(part, BaseModel)
+        else part
         for name, part in given.items()
     }
 

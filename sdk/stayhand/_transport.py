@@ -63,6 +63,9 @@ class Transport(Protocol):
             Unavailable: when it cannot be queued; ``delivered`` is then not called.
         """
 
+    def report(self) -> None:
+        """Call ``delivered`` for what is known by now, from this thread; else that may come a moment later."""
+
     def reachable(self) -> bool:
         """Ask the broker for a sign of life; blocks for at most about a second."""
         raise NotImplementedError

@@ -207,6 +207,9 @@ class StubGate:
             return
         delivered(None)
 
+    def report(self) -> None:
+        """Nothing waits to be told."""
+
     def reachable(self) -> bool:
         """Unless it was stopped."""
         return not self.down

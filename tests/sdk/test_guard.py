@@ -29,6 +29,7 @@ class Wire:
         self.alive = True
         self.problem = ""
         self.on_send: Callable[[], None] = lambda: None
+        self.on_report: Callable[[], None] = lambda: None
         self.sink: Sink | None = None
 
     def start(self, sink: Sink) -> None:
@@ -54,6 +55,9 @@ class Wire:
 
     def tick(self) -> None:
         self._sink.tick()
+
+    def report(self) -> None:
+        self.on_report()
 
     def reachable(self) -> bool:
         return self.alive
@@ -294,6 +298,20 @@ def test_a_short_deadline_does_not_open_the_circuit_while_others_reach_the_broke
     assert slow_guard.circuit == "closed"
     wire.answer(decision("permit"), 0)
     assert patient.end().verdict == "permit"
+
+
+def test_a_deadline_that_passed_looks_first_whether_the_ask_had_reached_the_broker(
+    slow_guard: Guard, wire: Wire
+) -> None:
+    wire.on_report = wire.deliver
+    assert slow_guard.check(ACTION, deadline_ms=20).reasons[0].message.startswith("The gate did not answer in time")
+    assert slow_guard.circuit == "closed"
+
+
+def test_a_deadline_that_passed_looks_first_whether_the_ask_was_lost(slow_guard: Guard, wire: Wire) -> None:
+    wire.on_report = lambda: wire.deliver(error="broker down")
+    assert slow_guard.check(ACTION, deadline_ms=20).reasons[0].message.startswith("The gate could not be reached")
+    assert slow_guard.circuit == "open"
 
 
 def test_an_entry_that_breaks_the_contract_does_not_hold_up_the_others(guard: FakeGuard) -> None:
