@@ -53,6 +53,9 @@ _REFUSALS = (
     ("key_spent", reasons.KEY_SPENT),
     ("key_reused", reasons.KEY_REUSED),
 )
+# Looked at first: most asks have none of them, and one look costs less than two generators.
+_STOPPING = frozenset(name for name, _ in _STOPS)
+_REFUSING = frozenset(name for name, _ in _REFUSALS)
 
 
 def judge(pack: CompiledPack, scene: Scene) -> Judged:
@@ -60,9 +63,9 @@ def judge(pack: CompiledPack, scene: Scene) -> Judged:
     stopped = guarded(scene)
     if stopped is not None:
         return stopped
-    refused = tuple(told for name, told in _REFUSALS if name in scene.used)
-    if refused:
-        return Judged(BLOCK, refused)
+    used = scene.used
+    if not _REFUSING.isdisjoint(used):
+        return Judged(BLOCK, tuple(told for name, told in _REFUSALS if name in used))
     hits, grant_used, failed = _rules(pack.rules_for(scene.name), scene)
     band = _band(pack, scene)
     if band is not None:
@@ -75,8 +78,9 @@ def judge(pack: CompiledPack, scene: Scene) -> Judged:
 def guarded(scene: Scene) -> Judged | None:
     """The block of an operator's own stop: kill switch, offboarding, freeze."""
     used = scene.used
-    told = tuple(told for name, told in _STOPS if name in used)
-    return Judged(BLOCK, told, operator=True) if told else None
+    if _STOPPING.isdisjoint(used):
+        return None
+    return Judged(BLOCK, tuple(told for name, told in _STOPS if name in used), operator=True)
 
 
 def judge_answer(pack: CompiledPack, scene: Scene) -> Judged:
