@@ -132,7 +132,7 @@ def decide(state: State, ask: Ask, world: World) -> Ruling:
         effects.append(Observe(note))
         effects.extend(consequences(ask, judged, used, plan))
         teach = taught(note) if teaches(note) else None
-    waits = "grant" in used and any(isinstance(effect, Spend) for effect in effects)
+    waits = any(isinstance(effect, Spend) for effect in effects)
     decision = decision_body(ask.decision_id, judged, used, world.pack)
     shadow, compared = _shadowed(world.shadow, scene), "" if profile is None else profile.hash
     return Ruling(seen, scores, used, decision, shadow, effects, teach, waits, compared)
