@@ -15,7 +15,7 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 from bench import fleet
 from bench.errors import BenchFailed
 from bench.figures import percentile, spread
-from models import baseline, event
+from models import baseline, event, lessons
 from models.baseline import Baseline
 from models.prior import Prior, load_prior
 from models.transition import State, encode_facts
@@ -93,7 +93,7 @@ class _Member:
         action = PendingAction.model_validate(fleet.action_of(self._number, self._chance))
         seen = event.features(known, action, self._at_ms, self._prior)
         ce_id = f"{self._chance.getrandbits(128):032x}"
-        return event.observe(known, event.lesson(seen, event.score(seen), ce_id, learn=True))
+        return lessons.observe(known, lessons.lesson(seen, event.score(seen), ce_id, learn=True))
 
 
 class _Ours:

@@ -19,6 +19,8 @@ from math import exp, log, sqrt
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from models.made import made
+
 WINDOW_MS = 600_000
 CELLS = 24
 KIB = 1_024
@@ -347,11 +349,7 @@ def observe(c: Conduct, step: Step, last_ms: int, at_ms: int, *, learn: bool, us
             kept = kept._replace(credentials=credentials)
     if gap_ms >= PAUSES_MS[0] and last_ms and learn:
         kept = kept._replace(pauses=_one_more(kept.pauses, _class(gap_ms)))
-    return _made(Conduct, (sent, touched | 1 << place, flags, reads, kept))
-
-
-# A named tuple of its fields in order: calling the class takes twice as long.
-_made: Final = tuple.__new__
+    return made(Conduct, (sent, touched | 1 << place, flags, reads, kept))
 
 
 def _shown(flags: int, known: tuple[int, int, int], code: int) -> tuple[int, tuple[int, int, int]]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models.event import Lesson, lesson_from_json, lesson_json
+from models.eventform import lesson_from_json, lesson_json
+from models.lessons import Lesson
 from schemas.documents import CONTROL, Control, HoldFact
 
 

@@ -4,7 +4,7 @@ Each channel gives a log-likelihood ratio between "somebody else" and the identi
 shipped prior (Heard and Rubin-Delanchy 2016 for the process; Gold, Priest and Carter for user-against-attacker models),
 clipped, with repeats damped. Their sum, and what `models.conduct` says of the action, feeds a session that forgets
 within half an hour; the total adds the pace: rate, volume and spread. All reals are integers of 1/1024 before they are
-stored, compared or shown. Nothing here reads a clock, and state moves by `observe` and `take_back` alone.
+stored, compared or shown. What an event teaches is `models.lessons`'s, how both are written down `models.eventform`'s.
 """
 
 # ruff: noqa: FURB136, PLR1730
@@ -12,37 +12,29 @@ stored, compared or shown. Nothing here reads a clock, and state moves by `obser
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import exp, floor, log, sqrt
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
-from models import bar, conduct, epoch, rate
+from models import conduct, epoch, rate
 from models.agent import weights_version
 from models.baseline import (
     ACTION,
     CLIENT,
-    HASH_BYTES,
     HOUR,
     MATURE_AFTER_MS,
     MAX_SEEN,
-    MAX_SESSION,
     MAX_TIME_MS,
     RESOURCE,
-    RING,
     SOURCE,
     Baseline,
     Recent,
-    fitted,
     landing,
-    noticed,
     ripened,
-    waited,
-    without,
 )
-from models.codes import ce_hash, container_code, network_code, stable_code
-from models.epoch import NO_HABITS
+from models.codes import container_code, network_code, stable_code
+from models.made import made
 from models.prior import ActionPrior, Prior
 from models.profiles import Profile
 from models.sketch import COUNTS
@@ -73,7 +65,6 @@ MATURE_AGE_MS = 3_600_000
 _DAMPED = MAX_SEEN + 2
 _DAMP = (1.0, *(sqrt(r) - sqrt(r - 1) for r in range(1, _DAMPED)))
 _LEAST = _DAMP[-1]
-_MAX_U32 = (1 << 32) - 1
 _RATE_FROM = round(RATE_FROM_Z * 1024)
 # Millionths, a little below exp(LOWEST): where Q / P is less, its logarithm is below `LOWEST` for sure.
 _SURELY_USUAL = 367_000
@@ -170,48 +161,6 @@ class Scores(NamedTuple):
     p: int | None = None
 
 
-class Lesson(NamedTuple):
-    """What observing one event changes.
-
-    Attributes:
-        at_ms: the state's clock.
-        epoch: number of the epoch where it waits, 0 where there was no room.
-        keys: channel << 16 | code of each value, and of the hour.
-        counters: rate counters after it.
-        session: W after it, bounded.
-        ce: 6 bytes by which a repeated ce_id is known.
-        learn: whether it may become normal.
-        usual: whether the gate let it, and not the slow way back in.
-        habit: number of the epoch of habits that it is in, 0 for none.
-        mark: what it adds there; a lesson of the first release has none.
-        step: what it adds to the conduct; lessons of earlier releases have none.
-        alarm: whether its total reached the identity's own bar.
-    """
-
-    at_ms: int
-    epoch: int
-    keys: tuple[int, ...]
-    counters: rate.Counters
-    session: int
-    ce: bytes
-    learn: bool
-    usual: bool
-    habit: int = 0
-    mark: epoch.Mark | None = None
-    step: conduct.Step | None = None
-    alarm: bool = False
-
-
-class Taught(NamedTuple):
-    """What an event added to its epochs, so that a cancelled one can be taken back; epoch 0 added nothing."""
-
-    epoch: int
-    keys: tuple[int, ...]
-    counters: rate.Counters
-    habit: int = 0
-    habit_code: int = 0
-
-
 def features(b: Baseline, action: PendingAction, at_ms: int, prior: Prior, profile: Profile | None = None) -> Features:
     """What baseline, prior and profile say of this action at this time (milliseconds of the append time)."""
     last_ms = b.last_ms
@@ -229,7 +178,7 @@ def features(b: Baseline, action: PendingAction, at_ms: int, prior: Prior, profi
         channels = (_long_known(did, habits, habit_code), *channels[1:])
     gap = at - b.last_ms if b.events else 0
     counters, hours, session = rate.stepped(b.counters, gap), b.tables[HOUR], b.session
-    return _made(
+    return made(
         Features,
         (
             at,
@@ -285,7 +234,7 @@ def _channels(
     keys.append(HOUR << 16 | hour)
     table = b.tables[ACTION]
     k, r = table.counts.get(code, 0), seen.get(code, 0) + 1
-    did = _made(Evidence, (k, table.total, table.distinct, r, known.g, known.q))
+    did = made(Evidence, (k, table.total, table.distinct, r, known.g, known.q))
     return tuple(keys), (did, _evidence(b, RESOURCE, container, seen, prior.resources), source, client)
 
 
@@ -317,11 +266,7 @@ def _seen(b: Baseline, action: PendingAction, known: ActionPrior, at: int) -> co
 def _evidence(b: Baseline, channel: int, code: int, seen: Mapping[int, int], share: int) -> Evidence:
     table = b.tables[channel]
     k, r = table.counts.get(code, 0), seen.get(channel << 16 | code, 0) + 1
-    return _made(Evidence, (k, table.total, table.distinct, r, share, share))
-
-
-# A named tuple of its fields in order: calling the class takes twice as long.
-_made: Final = tuple.__new__
+    return made(Evidence, (k, table.total, table.distinct, r, share, share))
 
 
 def _damped(value: float, r: int) -> int:
@@ -380,7 +325,7 @@ def score(f: Features) -> Scores:
         drift = signs.drift if signs.totals[3] == epoch.ANCHOR_EPOCHS else None
         if epoch.ready(signs):
             h, q, p, _ = epoch.judge(signs, f.habit_code)[0]
-    return _made(Scores, (event, session, fast, total, tuple(terms), mature, h, drift, q, p))
+    return made(Scores, (event, session, fast, total, tuple(terms), mature, h, drift, q, p))
 
 
 def _values(f: Features) -> list[tuple[str, int]]:
@@ -442,299 +387,3 @@ def readmitted(b: Baseline, f: Features) -> bool:
     if not b.events or f.impact >= HARMFUL or f.at_ms - b.accepted_ms < READMIT_AFTER_MS:
         return False
     return f.at_ms // READMIT_EVERY_MS != b.last_ms // READMIT_EVERY_MS
-
-
-def lesson(f: Features, s: Scores, ce_id: str, learn: bool, usual: bool = True, habit: bool | None = None) -> Lesson:
-    """What `observe` shall do about this event; ``learn`` False moves clock, rate and session only.
-
-    ``habit`` says whether it may become a habit, as it may where it is learned unless that is said: habits have a gate
-    of their own, which an event that the epoch score itself found suspicious must be able to reach.
-    """
-    session, signs, code, seen = s.session, f.signs, f.habit_code, f.conduct
-    return _made(
-        Lesson,
-        (
-            f.at_ms,
-            f.epoch if learn else 0,
-            f.keys,
-            f.counters,
-            session if session < MAX_SESSION else MAX_SESSION,
-            ce_hash(ce_id),
-            learn,
-            learn and usual,
-            f.habit if (learn if habit is None else habit) else 0,
-            epoch.unscored(code) if signs is None else epoch.judge(signs, code)[1],
-            None if seen is None else seen.step,
-            False,
-        ),
-    )
-
-
-def observe(b: Baseline, lesson: Lesson) -> Baseline:
-    """The next baseline: what is due at this time matures first, then the event is added."""
-    at, _, keys, counters, session, ce, learn, usual, in_habit, mark, step, alarm = lesson
-    if at < b.last_ms:
-        at = b.last_ms
-    b = ripened(b, at)
-    if b.habits is NO_HABITS and b.events:
-        b = fitted(b)
-    habit = in_habit > 0
-    if mark is None:
-        mark, habit = epoch.unscored(keys[0] & 0xFFFF if keys else 0), learn
-    (
-        first_ms, last_ms, accepted_ms, events, refused, skipped, matured, number, _, tables, _, samples, sums, ring,
-        recent, opened, waiting, extra, habits, held,
-    ) = b  # fmt: skip
-    if learn:
-        opened, waiting, room = waited(b, keys, at, counters)
-        if not room:
-            skipped = _one_more(skipped)
-        elif opened is not None and opened.number == number:
-            number = _one_more(number)
-        if alarm and room and opened is not None:
-            extra = bar.counted(extra, opened.number, fine=False)
-    else:
-        refused = _one_more(refused)
-    return _made(
-        Baseline,
-        (
-            first_ms if events else at,
-            at,
-            at if usual or not events else accepted_ms,
-            _one_more(events),
-            refused,
-            skipped,
-            matured,
-            number,
-            session,
-            tables,
-            counters,
-            samples,
-            sums,
-            (ring + ce)[-RING * HASH_BYTES :],
-            noticed(recent, keys, at),
-            opened,
-            waiting,
-            extra,
-            epoch.observe(habits, mark, at, learn=habit),
-            held if step is None else conduct.observe(held, step, last_ms, at, learn=learn, usual=usual),
-        ),
-    )
-
-
-def _one_more(count: int) -> int:
-    return count + 1 if count < _MAX_U32 else _MAX_U32
-
-
-def take_back(b: Baseline, taught: Taught) -> Baseline:
-    """The baseline without what a cancelled event added, where that still waits; otherwise the same one."""
-    if taught.habit:
-        habits = epoch.take_back(b.habits, taught.habit, taught.habit_code)
-        b = b if habits is b.habits else b._replace(habits=habits)
-    if taught.epoch and b.open is not None and b.open.number == taught.epoch:
-        less = without(b.open, taught.keys, taught.counters)
-        return b._replace(open=less, conduct=conduct.spoilt(b.conduct))
-    if taught.epoch and b.waiting is not None and b.waiting.number == taught.epoch:
-        return b._replace(waiting=without(b.waiting, taught.keys, taught.counters))
-    return b
-
-
-_TAUGHT = struct.Struct("<IQQQB")
-_HABIT = struct.Struct("<IH")
-
-
-def teaches(lesson: Lesson) -> bool:
-    """Whether the event teaches anything that could be taken back: to the tables, or to the habits alone."""
-    return lesson.learn or lesson.habit > 0
-
-
-def taught(lesson: Lesson) -> bytes:
-    """What the receipt carries of a lesson, at most 50 bytes; epoch 0 where nothing was learned."""
-    keys, mark = lesson.keys, lesson.mark
-    written = bytearray(struct.pack(f"<{len(keys)}I", *keys))
-    # A key has three bytes: of each four the highest is 0.
-    del written[3::4]
-    habit = _HABIT.pack(lesson.habit, mark.code) if lesson.habit and mark else b""
-    return _TAUGHT.pack(lesson.epoch, *lesson.counters, len(keys)) + written + habit
-
-
-def taught_from(raw: bytes) -> Taught:
-    """Read what `taught` wrote.
-
-    Raises:
-        ValueError: where it is not that.
-    """
-    if len(raw) < _TAUGHT.size:
-        raise ValueError(f"taught: expected at least {_TAUGHT.size} bytes, got {len(raw)}")
-    number, one, two, three, size = _TAUGHT.unpack_from(raw)
-    rest = raw[_TAUGHT.size :]
-    if len(rest) - 3 * size not in {0, _HABIT.size} or size > HOUR + 1 or max(one, two, three) > rate.CAP:
-        raise ValueError("taught: expected its keys, an epoch of habits, and nothing else")
-    habit, code = _HABIT.unpack_from(rest, 3 * size) if len(rest) > 3 * size else (0, 0)
-    keys = tuple(int.from_bytes(rest[at : at + 3], "little") for at in range(0, 3 * size, 3))
-    if any(key >> 16 > HOUR for key in keys):
-        raise ValueError("taught: expected keys of known channels")
-    return Taught(number, keys, (one, two, three), habit, code)
-
-
-def features_json(f: Features) -> dict[str, Any]:
-    """The features as JSON with integers only, short because a hold keeps them; `features_from_json` restores them."""
-    (
-        at_ms, gap_ms, keys, channels, hour, hour_count, hour_total, repeats, impact, counters, z, session, matured,
-        age_ms, number, habit, habit_code, signs, abused, seen,
-    ) = f  # fmt: skip
-    told: dict[str, Any] = {
-        "at": [at_ms, gap_ms, age_ms],
-        "keys": [*keys],
-        "channels": [None if found is None else [*found] for found in channels],
-        "hour": [hour, hour_count, hour_total],
-        "repeats": repeats,
-        "impact": impact,
-        "counters": [*counters],
-        "z": [*z],
-        "session": session,
-        "matured": matured,
-        "epoch": number,
-        "habit": [habit, habit_code],
-    }
-    if signs is not None:
-        told["signs"] = _signs_json(signs)
-    if abused:
-        told["abused"] = abused
-    if seen is not None:
-        told["conduct"] = _conduct_json(seen)
-    return told
-
-
-def features_from_json(d: Mapping[str, Any]) -> Features:
-    """Restore features from what `features_json` gave."""
-    at, gap, age = d["at"]
-    hour, count, total = d["hour"]
-    one, two, three, four = (None if found is None else Evidence(*found) for found in d["channels"])
-    # Records of the first release have no habits.
-    habit = d.get("habit", (0, d["keys"][0] & 0xFFFF if d["keys"] else 0))
-    return Features(
-        at_ms=at,
-        gap_ms=gap,
-        keys=tuple(d["keys"]),
-        channels=(one, two, three, four),
-        hour=hour,
-        hour_count=count,
-        hour_total=total,
-        repeats=d["repeats"],
-        impact=d["impact"],
-        counters=_three(d["counters"]),
-        z=_three(d["z"]),
-        session=d["session"],
-        matured=d["matured"],
-        age_ms=age,
-        epoch=d["epoch"],
-        habit=habit[0],
-        habit_code=habit[1],
-        signs=_signs_from_json(d["signs"]) if "signs" in d else None,
-        abused=d.get("abused", 0),
-        conduct=_conduct_from_json(d["conduct"]) if "conduct" in d else None,
-    )
-
-
-def _conduct_json(seen: conduct.Seen) -> list[Any]:
-    """The step, then what speaks against the identity, without the parts at the end that do not."""
-    if conduct.silent(seen):
-        return [list(seen.step)]
-    parts = [list(seen.step), *(None if part is None else list(part) for part in seen[1:])]
-    while parts[-1] is None:
-        parts.pop()
-    return parts
-
-
-def _conduct_from_json(d: Sequence[Any]) -> conduct.Seen:
-    step, *parts = d
-    found = (None if part is None else make(*part) for make, part in zip(_PARTS, parts, strict=False))
-    return conduct.Seen(conduct.Step(*step), *found)
-
-
-_PARTS: tuple[Any, ...] = (conduct.Amount, conduct.Amount, conduct.Pause, conduct.Flow, conduct.Change)
-
-
-def _signs_json(s: epoch.Signs) -> list[Any]:
-    return [
-        list(s.levels), s.r, list(s.totals), list(s.others), int(s.new), s.usual, s.met,
-        [list(window) for window in s.windows], s.before, s.drift, list(s.tails), list(s.peers),
-    ]  # fmt: skip
-
-
-def _signs_from_json(d: Sequence[Any]) -> epoch.Signs:
-    levels, r, totals, others, new, usual, met, windows, before, drift, tails, (did, of) = d
-    long, middle, short = (_four(window) for window in windows)
-    return epoch.Signs(
-        _three(levels), r, _four(totals), _three(others), bool(new), usual, met, (long, middle, short), before, drift,
-        tuple(tails), (did, of),
-    )  # fmt: skip
-
-
-def _four(values: Sequence[int]) -> tuple[int, int, int, int]:
-    one, two, three, four = values
-    return (one, two, three, four)
-
-
-def _three(values: Sequence[int]) -> tuple[int, int, int]:
-    one, two, three = values
-    return (one, two, three)
-
-
-def scores_json(s: Scores) -> dict[str, Any]:
-    """The scores as JSON: integers of 1/1024; null for what is not ready."""
-    return {
-        "event": s.event,
-        "session": s.session,
-        "rate": s.rate,
-        "total": s.total,
-        "terms": [list(term) for term in s.terms],
-        "mature": s.mature,
-        "epoch": s.epoch,
-        "drift": s.drift,
-        "q": s.q,
-        "p": s.p,
-    }
-
-
-def lesson_json(lesson: Lesson) -> dict[str, Any]:
-    """A lesson as JSON with integers only; `lesson_from_json` restores it."""
-    return {
-        "at": lesson.at_ms,
-        "epoch": lesson.epoch,
-        "keys": list(lesson.keys),
-        "counters": list(lesson.counters),
-        "session": lesson.session,
-        "ce": lesson.ce.hex(),
-        "learn": lesson.learn,
-        "usual": lesson.usual,
-        **({} if lesson.mark is None else {"habit": [lesson.habit, *map(int, lesson.mark)]}),
-        **({} if lesson.step is None else {"step": list(lesson.step)}),
-        **({"alarm": True} if lesson.alarm else {}),
-    }
-
-
-def lesson_from_json(d: Mapping[str, Any]) -> Lesson:
-    """Restore a lesson from what `lesson_json` gave."""
-    return Lesson(
-        at_ms=d["at"],
-        epoch=d["epoch"],
-        keys=tuple(d["keys"]),
-        counters=_three(d["counters"]),
-        session=d["session"],
-        ce=bytes.fromhex(d["ce"]),
-        learn=d["learn"],
-        usual=d["usual"],
-        step=conduct.Step(*d["step"]) if "step" in d else None,
-        alarm=d.get("alarm", False),
-        **_habit_from_json(d),
-    )
-
-
-def _habit_from_json(d: Mapping[str, Any]) -> dict[str, Any]:
-    if "habit" not in d:
-        return {}
-    habit, code, value, weight, anchor_value, met, h, rare, alarmed = d["habit"]
-    mark = epoch.Mark(code, value, weight, anchor_value, met, h, bool(rare), bool(alarmed))
-    return {"habit": habit, "mark": mark}

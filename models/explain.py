@@ -16,7 +16,8 @@ from models import conduct, epoch
 from models.abused import load_abused
 from models.baseline import ACTION, CLIENT, RESOURCE, SOURCE
 from models.codes import container, family, network
-from models.event import Evidence, Features, Scores, features_from_json, score
+from models.event import Evidence, Features, Scores, score
+from models.eventform import features_from_json
 from models.prior import READ_POINTS, SENSITIVE_POINTS
 from models.rate import UNIT
 from models.reasons import term_reason

@@ -6,7 +6,8 @@ from models import reasons
 from models.ask import Ask, State
 from models.body import hold_id_of
 from models.effects import Effect, Hold, Key, MoveHold, Spend, Unhold
-from models.event import Features, features_json
+from models.event import Features
+from models.eventform import features_json
 from models.facts import (
     argument_digest,
     fits,

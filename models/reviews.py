@@ -18,8 +18,9 @@ from typing import Any
 
 from models import bar, epoch, rate
 from models.baseline import MAX_TIME_MS, Baseline, landing, ripened, taking_back, waited, was_taken_back
-from models.event import SESSION_TAU_MS, Taught, take_back
+from models.event import SESSION_TAU_MS
 from models.facts import ControlRefused, pruned, reviewed_as, with_review
+from models.lessons import Taught, take_back
 from schemas.documents import Facts, LessonFact, Review, Reviewed
 
 

@@ -29,19 +29,8 @@ from models.effects import (
     effect_from_json,
     effect_json,
 )
-from models.event import (
-    Scores,
-    features,
-    features_from_json,
-    lesson,
-    observe,
-    readmitted,
-    score,
-    take_back,
-    taught,
-    taught_from,
-    teaches,
-)
+from models.event import Scores, features, readmitted, score
+from models.eventform import features_from_json
 from models.facts import (
     BrokenEffect,
     ControlRefused,
@@ -62,6 +51,7 @@ from models.facts import (
 from models.given import facts_for, identity_facts, world_facts
 from models.holds import admitted, consequences, planned
 from models.judge import BLOCK, SLOW, Judged, judge, judge_answer, obey
+from models.lessons import lesson, observe, take_back, taught, taught_from, teaches
 from models.policy import CompiledPack
 from models.scene import Scene, Used
 from schemas.documents import Approve, Control, Deny, EnforcementPoint, Facts, Import, Reset, Review

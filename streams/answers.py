@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from models import event
+from models import lessons
 from models.effects import Effect, Observe
 from stayhand import headers as wire_headers
 from stayhand.headers import AskHeaders, Header
@@ -82,6 +82,6 @@ class Answers:
 def taught_by(effects: list[Effect]) -> bytes:
     """What the event among these effects taught the baseline, as the receipt carries it; empty where nothing."""
     for effect in effects:
-        if isinstance(effect, Observe) and event.teaches(effect.lesson):
-            return event.taught(effect.lesson)
+        if isinstance(effect, Observe) and lessons.teaches(effect.lesson):
+            return lessons.taught(effect.lesson)
     return b""

@@ -9,7 +9,7 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
-from models import baseline, event
+from models import baseline, eventform
 from models.transition import (
     Ask,
     ControlRefused,
@@ -348,8 +348,8 @@ def _ruled(body: Json, ruling: Ruling, told: bytes, world: World) -> Json:
         vector["shadow"] = world.shadow.hash
     vector["prior"] = world.prior.hash
     vector["profile"] = profile
-    body["features"] = event.features_json(features)
-    body["scores"] = event.scores_json(scores)
+    body["features"] = eventform.features_json(features)
+    body["scores"] = eventform.scores_json(scores)
     body["facts"] = facts
     body["decision"] = orjson.Fragment(told)
     if shadow is not None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from bench.detection.baselines import Detector, action_values, detectors
 from bench.detection.traces import Call, Session
 from models.baseline import EMPTY, Baseline
-from models.event import features, lesson, observe, score
+from models.event import features, score
+from models.lessons import lesson, observe
 from models.prior import load_prior
 from stayhand.agents import ToolTable
 from stayhand.agents.values import typed

@@ -26,7 +26,8 @@ from typing import Any
 from bench.figures import percentile
 from models import epoch
 from models.baseline import EMPTY, MAX_BODY_BYTES, Baseline, encode
-from models.event import features, lesson, observe, score
+from models.event import features, score
+from models.lessons import lesson, observe
 from models.prior import load_prior
 from models.profiles import Profile, build_profile, counted
 from stayhand.wire import PendingAction, pending_action

@@ -34,7 +34,7 @@ from bench.detection.sea_data import (
 from models import epoch
 from models.codes import stable_code
 from models.effects import effect_json
-from models.event import features_json, scores_json
+from models.eventform import features_json, scores_json
 from models.facts import ControlRefused
 from models.profiles import Profile
 from models.reviews import lesson_of

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from models.effects import Observe
-from models.event import scores_json
+from models.eventform import scores_json
 from models.policy import CompiledPack, compile_pack
 from models.reviews import lesson_of
 from models.transition import (

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from models.event import features_json
+from models.eventform import features_json
 from models.policy import CompiledPack, compile_pack
 from models.prior import Prior, load_prior
 from models.transition import Ask, Ruling, World

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from models import bar
 from models.baseline import EMPTY, MATURE_AFTER_MS, ROOM_BYTES, InvalidBaseline, decode, encode, ripened
-from models.event import features, lesson, lesson_from_json, lesson_json, observe, score
+from models.event import features, score
+from models.eventform import lesson_from_json, lesson_json
+from models.lessons import lesson, observe
 from models.policy import compile_pack
 from models.transition import World, redecide
 from stayhand import canonical

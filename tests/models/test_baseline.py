@@ -30,7 +30,8 @@ from models.baseline import (
     seen_before,
 )
 from models.conduct import PAUSE_MOST
-from models.event import Features, Scores, features, lesson, observe, score, take_back, taught, taught_from
+from models.event import Features, Scores, features, score
+from models.lessons import lesson, observe, take_back, taught, taught_from
 from models.prior import load_prior
 from models.rate import CAP, MAX_SAMPLES
 from models.tables import MAX_COUNT, Table

@@ -40,8 +40,9 @@ from models.conduct import (
     things,
     without,
 )
-from models.event import features, lesson, score, take_back, taught, taught_from
-from models.event import observe as learned
+from models.event import features, score
+from models.lessons import lesson, take_back, taught, taught_from
+from models.lessons import observe as learned
 from models.prior import load_prior
 from stayhand.wire import PendingAction, pending_action
 

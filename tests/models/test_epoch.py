@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from models import epoch, habitform
 from models.baseline import EMPTY, MAX_BODY_BYTES, PENDING_ENTRIES, Baseline, InvalidBaseline, decode, encode
 from models.epoch import EPOCH_EVENTS, MATURE_AFTER_MS, NO_HABITS, Habits, judge, observe, ripened, signs, unscored
-from models.event import features, lesson, score, take_back, taught, taught_from
-from models.event import observe as see
+from models.event import features, score
 from models.habitform import MAX_HABITS_BYTES, InvalidHabits, decode_habits, encode_habits
+from models.lessons import lesson, take_back, taught, taught_from
+from models.lessons import observe as see
 from models.prior import load_prior
 from models.profiles import Profile, build_profile, counted
 from models.sketch import CAPACITY, EMPTY_SKETCH, InvalidSketch, Sketch, merged, read

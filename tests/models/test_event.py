@@ -13,27 +13,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from models import codes, conduct, epoch, event, rate, tables
+from models import codes, conduct, epoch, event, eventform, lessons, rate, tables
 from models.baseline import EMPTY, MATURE_AFTER_MS, MAX_SESSION, MAX_TIME_MS, Baseline, decode, encode
-from models.event import (
-    MATURE_AGE_MS,
-    MATURE_EVENTS,
-    SESSION_COST,
-    SESSION_FLOOR,
-    Evidence,
-    Features,
-    features,
-    features_from_json,
-    features_json,
-    lesson,
-    lesson_from_json,
-    lesson_json,
-    observe,
-    score,
-    scores_json,
-    taught,
-    taught_from,
-)
+from models.event import MATURE_AGE_MS, MATURE_EVENTS, SESSION_COST, SESSION_FLOOR, Evidence, Features, features, score
+from models.eventform import features_from_json, features_json, lesson_from_json, lesson_json, scores_json
+from models.lessons import lesson, observe, taught, taught_from
 from models.prior import load_prior
 from schemas.profiles import BINS
 from stayhand.wire import PendingAction, pending_action
@@ -430,6 +414,6 @@ def test_scores_as_json_keep_not_ready_apart_from_zero() -> None:
     assert json.loads(json.dumps(told)) == told
 
 
-@pytest.mark.parametrize("module", [codes, conduct, event, rate, tables])
+@pytest.mark.parametrize("module", [codes, conduct, event, eventform, lessons, rate, tables])
 def test_the_examples_in_the_documentation_hold(module: ModuleType) -> None:
     assert doctest.testmod(module).failed == 0

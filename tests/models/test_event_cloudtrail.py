@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from models.baseline import EMPTY, Baseline
-from models.event import features, lesson, observe, score
+from models.event import features, score
+from models.lessons import lesson, observe
 from models.prior import load_prior
 from stayhand.wire import PendingAction, pending_action
 

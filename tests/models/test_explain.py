@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from models import conduct
 from models.epoch import ANCHOR_EPOCHS, WHOLE_WINDOW, Signs
-from models.event import Evidence, Features, features_json, score
+from models.event import Evidence, Features, score
+from models.eventform import features_json
 from models.explain import explained, in_words, suspicion, weights, without
 from models.judge import judge
 from models.scene import Scene

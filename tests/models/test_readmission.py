@@ -7,7 +7,8 @@ import itertools
 import pytest
 
 from models.baseline import EMPTY, Baseline
-from models.event import features, lesson, observe, readmitted, score
+from models.event import features, readmitted, score
+from models.lessons import lesson, observe
 from models.policy import compile_pack
 from models.prior import load_prior
 from models.transition import NEW, decide, redecide, settle

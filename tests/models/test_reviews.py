@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models import epoch
 from models.baseline import EMPTY, MATURE_AFTER_MS, Baseline, decode, encode, ripened
 from models.effects import Apply, Effect, Key
-from models.event import scores_json
+from models.eventform import scores_json
 from models.facts import ControlRefused, decode_facts, encode_facts, fits
 from models.policy import compile_pack
 from models.profiles import build_profile, counted

@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from models.event import MODEL_VERSION, features_json, scores_json
+from models.event import MODEL_VERSION
+from models.eventform import features_json, scores_json
 from models.policy import CompiledPack
 from models.transition import NEW, Ask, Ruling, State, World, decide, effect_json, settle
 from stayhand.headers import rfc3339
