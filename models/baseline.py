@@ -9,9 +9,6 @@ The body is a version byte and tagged sections (tag, 16-bit length, content; lit
 does not know is kept as it came, as long as the unknown ones together stay within `ROOM_BYTES`.
 """
 
-# ruff: noqa: FURB136
-# On the way of every action a comparison takes a fifth of what a call of ``min`` or ``max`` takes.
-
 from __future__ import annotations
 
 import struct
@@ -291,8 +288,12 @@ def noticed(recent: Recent | None, keys: tuple[int, ...], at_ms: int) -> Recent:
         seen = counts.get(key, 0)
         if seen < MAX_SEEN and (seen or len(counts) < RECENT_ENTRIES):
             counts[key] = seen + 1
-    events = recent.events + 1
-    return Recent(recent.start_ms, events if events < _MAX_U32 else _MAX_U32, counts)
+    return Recent(recent.start_ms, one_more(recent.events), counts)
+
+
+def one_more(count: int) -> int:
+    """The next count; the largest that is stored stays."""
+    return count + 1 if count < _MAX_U32 else _MAX_U32
 
 
 def without(epoch: Epoch, keys: tuple[int, ...], counters: rate.Counters) -> Epoch | None:
@@ -345,11 +346,10 @@ def _encode_counts(counts: Counts) -> bytes:
     """How many values each channel has, then all codes, then all counts, in the order of the keys."""
     keys = sorted(counts)
     size = len(keys)
-    # Where the next channel begins: resource, source, client, hour.
-    r, s = bisect_left(keys, 1 << 16), bisect_left(keys, 2 << 16)
-    c, h = bisect_left(keys, 3 << 16), bisect_left(keys, 4 << 16)
-    codes = [key & 0xFFFF for key in keys]
-    return _counts(size).pack(r, s - r, c - s, h - c, size - h, *codes, *map(counts.get, keys))
+    resource, source = bisect_left(keys, RESOURCE << 16), bisect_left(keys, SOURCE << 16)
+    client, hour = bisect_left(keys, CLIENT << 16), bisect_left(keys, HOUR << 16)
+    sizes = (resource, source - resource, client - source, hour - client, size - hour)
+    return _counts(size).pack(*sizes, *[key & 0xFFFF for key in keys], *map(counts.get, keys))
 
 
 @cache

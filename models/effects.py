@@ -103,8 +103,6 @@ _CODECS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 
 def effect_json(effect: Effect) -> dict[str, Any]:
     """The effect as plain JSON with its kind under ``do``; integers and strings only."""
-    if isinstance(effect, Observe):
-        return {"do": "observe", "lesson": lesson_json(effect.lesson)}
     written: dict[str, Any] = {"do": _NAMES[type(effect)]}
     for name in effect.__slots__:
         value = getattr(effect, name)

@@ -9,13 +9,23 @@ import struct
 from typing import NamedTuple
 
 from models import bar, conduct, epoch, rate
-from models.baseline import HASH_BYTES, HOUR, MAX_SESSION, RING, Baseline, fitted, noticed, ripened, waited, without
+from models.baseline import (
+    HASH_BYTES,
+    HOUR,
+    MAX_SESSION,
+    RING,
+    Baseline,
+    fitted,
+    noticed,
+    one_more,
+    ripened,
+    waited,
+    without,
+)
 from models.codes import ce_hash
 from models.epoch import NO_HABITS
 from models.event import Features, Scores
 from models.made import made
-
-_MAX_U32 = (1 << 32) - 1
 
 
 class Lesson(NamedTuple):
@@ -104,20 +114,20 @@ def observe(b: Baseline, lesson: Lesson) -> Baseline:
     if learn:
         opened, waiting, room = waited(b, keys, at, counters)
         if not room:
-            skipped = _one_more(skipped)
+            skipped = one_more(skipped)
         elif opened is not None and opened.number == number:
-            number = _one_more(number)
+            number = one_more(number)
         if alarm and room and opened is not None:
             extra = bar.counted(extra, opened.number, fine=False)
     else:
-        refused = _one_more(refused)
+        refused = one_more(refused)
     return made(
         Baseline,
         (
             first_ms if events else at,
             at,
             at if usual or not events else accepted_ms,
-            _one_more(events),
+            one_more(events),
             refused,
             skipped,
             matured,
@@ -136,10 +146,6 @@ def observe(b: Baseline, lesson: Lesson) -> Baseline:
             held if step is None else conduct.observe(held, step, last_ms, at, learn=learn, usual=usual),
         ),
     )
-
-
-def _one_more(count: int) -> int:
-    return count + 1 if count < _MAX_U32 else _MAX_U32
 
 
 def take_back(b: Baseline, taught: Taught) -> Baseline:

@@ -129,7 +129,7 @@ class Metrics:
         if late:
             self._late += 1
         else:
-            self._answer_s.observe(waited_ms / 1000 + took_s if waited_ms > 0 else took_s)
+            self._answer_s.observe(max(0, waited_ms) / 1000 + took_s)
 
     def refused(self, code: str) -> None:
         """Count a refusal."""

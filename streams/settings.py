@@ -138,10 +138,14 @@ def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
     Only those: askers have ``STAYHAND_`` variables too, and Kubernetes makes some for a service of that name.
     """
     fields = Settings.model_fields
-    names = [name for name in environment if name.startswith(PREFIX) and not name.startswith(KAFKA_PREFIX)]
-    unknown = {name: name[len(PREFIX) :].lower() for name in names if name[len(PREFIX) :].lower() not in fields}
-    near = {name: get_close_matches(field, fields, 1, _ALIKE) for name, field in unknown.items()}
-    return {name: f"{PREFIX}{found[0].upper()}" for name, found in near.items() if found}
+    meant: dict[str, str] = {}
+    for name in environment:
+        field = name.removeprefix(PREFIX).lower()
+        if not name.startswith(PREFIX) or name.startswith(KAFKA_PREFIX) or field in fields:
+            continue
+        for near in get_close_matches(field, fields, 1, _ALIKE):
+            meant[name] = f"{PREFIX}{near.upper()}"
+    return meant
 
 
 def load(config: Path | None = None, **told: Any) -> Settings:

@@ -55,7 +55,6 @@ class Core(Generic[_M]):
         self._late: dict[bytes, Ask[_M]] = {}
         self._counts: Counter[str] = Counter()
         self._ready = threading.Event()
-        self._connected = False  # As ``_ready``, for a look that costs nothing.
         self._owner = os.getpid()
         self._closed = False
         self._active = 0
@@ -134,7 +133,7 @@ class Core(Generic[_M]):
             if admission != "refuse":
                 ask.probe = admission == "probe"
                 self._asks[ask.correlation_id] = ask
-                if not self._connected:
+                if not self._ready.is_set():
                     self._waiting.append(ask)
                     return ask
         if admission == "refuse":
@@ -277,8 +276,7 @@ class Core(Generic[_M]):
         """The transport can carry asks: send those that waited for it and have time left."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
-            self._connected = True
-        self._ready.set()
+            self._ready.set()
         self._breaker.reached()
         for ask in waiting:
             if not ask.expired:
@@ -308,14 +306,14 @@ class Core(Generic[_M]):
 
     def tick(self) -> None:
         """House-keeping: signs of life, what must be sent again, what a dead process left, holds that ended."""
-        if self._breaker.unreachable and self._connected and self._transport.reachable():
+        if self._breaker.unreachable and self._ready.is_set() and self._transport.reachable():
             self._breaker.reached()
             self._teller.hurry()
         self._forget_holds()
         if self._closed:
             return
         self._teller.sync()
-        if self._connected and not self._breaker.unreachable:
+        if self._ready.is_set() and not self._breaker.unreachable:
             self._teller.tick()
 
     def _deadline(self, deadline_ms: int | None) -> int:

@@ -140,8 +140,5 @@ def _read(value: bytes, headers: dict[str, bytes]) -> Decision | Rejection:
         raise Unreadable(f"the type {ce_type[:64]!r} is unknown")
     decision = Decision.model_validate_json(value)
     receipt = headers.get("stayhand_receipt", b"").decode("ascii", "replace")
-    # Both stand outside the body; a body that claims them is not believed. It is ours alone as yet, and a copy is dear.
-    for name, told in (("receipt", receipt), ("origin", "gate")):
-        object.__setattr__(decision, name, told)
-        decision.model_fields_set.add(name)
-    return decision
+    # Both stand outside the body; a body that claims them is not believed.
+    return decision.model_copy(update={"receipt": receipt, "origin": "gate"})

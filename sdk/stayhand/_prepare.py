@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from stayhand import canonical
 from stayhand.errors import InvalidAction
 from stayhand.secrets import MATCHES_MAX, Scanner, refuse_secrets, suspicious
-from stayhand.wire import MAX_ACTION_BYTES, PendingAction, check_limits, invalid
+from stayhand.wire import MAX_ACTION_BYTES, PendingAction, shaped_action
 
 ActionLike = PendingAction | Mapping[str, Any]
 Arguments = Mapping[str, Any] | str | None
@@ -40,11 +40,7 @@ def prepare(given: ActionLike, arguments: Arguments, scanner: Scanner) -> Prepar
     value = _plain(given)
     if arguments is not None:
         value["context"] = _with_arguments(value.get("context", {}), arguments, scanner)
-    try:
-        action = PendingAction.model_validate(value)
-    except ValidationError as error:
-        raise invalid(error) from error
-    check_limits(value)
+    action = shaped_action(value)
     identity = action.identity
     text = action.model_dump_json(exclude_defaults=True)
     if suspicious(text):
@@ -57,15 +53,12 @@ def prepare(given: ActionLike, arguments: Arguments, scanner: Scanner) -> Prepar
 
 def _plain(given: ActionLike) -> dict[str, Any]:
     """Plain data, also where wire types were mixed in: the limits are those of the JSON."""
-    if not isinstance(given, dict) and isinstance(given, PendingAction):
+    if isinstance(given, PendingAction):
         return given.model_dump(exclude_defaults=True)
     if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without types
         raise InvalidAction("action", "expected a PendingAction or a mapping")
-    # To ask a dictionary whether it is a model takes longer than the rest of this.
     return {
-        name: part.model_dump(exclude_defaults=True)
-        if not isinstance(part, dict) and isinstance(part, BaseModel)
-        else part
+        name: part.model_dump(exclude_defaults=True) if isinstance(part, BaseModel) else part
         for name, part in given.items()
     }
 

@@ -12,9 +12,8 @@ KEY_BYTES = 32
 MASTER_BYTES_MIN = 32
 _KEYS_MAX = 4_096
 _LENGTH = struct.Struct(">I")
-_SHORT = 1_024
-_LENGTHS = [_LENGTH.pack(length) for length in range(_SHORT)]
 _BLOCK_BYTES = 64
+# What RFC 2104 adds to the key of each hash.
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _ABSENT = b"\xff\xff\xff\xff"
@@ -49,15 +48,8 @@ def receipt_key(master: bytes) -> bytes:
 
 def frame(fields: Sequence[bytes | None]) -> bytes:
     """Each field behind its length (4 bytes, big-endian); an absent field is not an empty one."""
-    parts: list[bytes] = []
-    for field in fields:
-        if field is None:
-            parts.append(_ABSENT)
-        else:
-            length = len(field)
-            parts.append(_LENGTHS[length] if length < _SHORT else _LENGTH.pack(length))
-            parts.append(field)
-    return b"".join(parts)
+    length = _LENGTH.pack
+    return b"".join([_ABSENT if field is None else length(len(field)) + field for field in fields])
 
 
 def sign(key: bytes, fields: Sequence[bytes | None]) -> bytes:

@@ -230,12 +230,22 @@ def pending_action(value: Mapping[str, Any]) -> PendingAction:
     Raises:
         InvalidAction: naming the first field that is wrong and what was expected.
     """
+    action = shaped_action(value)
+    identity_of(action.subject.type, action.subject.id)
+    return action
+
+
+def shaped_action(value: Mapping[str, Any]) -> PendingAction:
+    """The same without a look at the identity, for whoever asks for that next.
+
+    Raises:
+        InvalidAction: naming the first field that is wrong and what was expected.
+    """
     try:
         action = PendingAction.model_validate(value)
     except ValidationError as error:
         raise invalid(error) from error
     check_limits(value)
-    identity_of(action.subject.type, action.subject.id)
     return action
 
 

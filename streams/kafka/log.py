@@ -39,7 +39,7 @@ class KafkaLog:
         Raises:
             KafkaFailed: no answer, a topic is missing, or partitions differ in number.
         """
-        self._prefix, self._worker, self._closed, self._serve_at_s = prefix, worker, False, 0.0
+        self._prefix, self._worker, self._closed = prefix, worker, False
         self._names: dict[Kind, str] = {kind: topic(prefix, kind) for kind in get_args(Kind)}
         self._dead_letters = topic(prefix, "deadletter")
         self._clients = Clients(bootstrap, group, kafka, worker)
@@ -112,18 +112,11 @@ class KafkaLog:
         """
         until_s = time.monotonic() + timeout_s
         while True:
-            self._serve_at_times()
+            self._replies.serve()
+            self._journal.serve(0)
             batch = self._once(records_max, until_s)
             if batch.globals or batch.controls or batch.actions or time.monotonic() >= until_s:
                 return batch
-
-    def _serve_at_times(self) -> None:
-        """Hear of what was delivered and what failed: not at each turn, for nobody waits for it but a checkpoint."""
-        now_s = time.monotonic()
-        if now_s >= self._serve_at_s:
-            self._serve_at_s = now_s + SLICE_S
-            self._replies.serve()
-            self._journal.serve(0)
 
     def _once(self, records_max: int, until_s: float) -> Batch:
         followed = self._follower.followed
